@@ -1,0 +1,144 @@
+"""Agents: what is declared about a handler, and the registry of them.
+
+Pure: importing this imports no handler. The registry is filled by importing the modules that the setting
+``A2A_AGENTS`` names; a module declares its agents with the decorator :func:`agent`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+import jsonschema
+
+from tasks_app.status import Lane
+
+Handler = Callable[[Any], Any]
+
+
+class AgentError(Exception):
+    """Raised by a handler to fail its task with a sentence the client may read.
+
+    ``code`` is a stable word for programs. Never put a patient's or a user's data into the sentence.
+    """
+
+    def __init__(self, message: str, *, code: str = "agent_error") -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class UnknownAgent(LookupError):
+    """No agent of this name is registered."""
+
+
+class BadParameters(ValueError):
+    """The parameters do not fit the agent's JSON Schema; ``field`` is the dotted path of the first that does not."""
+
+    def __init__(self, message: str, *, field: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skill:
+    """One thing an agent can do, as its card shows it (A2A 1.0, section 4.4.5)."""
+
+    id: str
+    name: str
+    description: str
+    tags: tuple[str, ...] = ()
+    examples: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentSpec:
+    """What the system knows of an agent.
+
+    ``input_modes`` are the media types a part may have (``text/*`` style patterns are allowed); a part that declares
+    none fits always. ``timeout_s`` is the longest one attempt may run. ``max_attempts`` counts claimed runs.
+    """
+
+    name: str
+    handler: Handler
+    lane: Lane
+    description: str
+    version: str = "1.0.0"
+    skills: tuple[Skill, ...] = ()
+    input_modes: tuple[str, ...] = ("*/*",)
+    output_modes: tuple[str, ...] = ("application/json", "text/plain")
+    parameters_schema: Mapping[str, Any] | None = None
+    max_attempts: int = 3
+    timeout_s: float = 1800.0
+    _validator: Any = field(default=None, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.parameters_schema is not None:
+            jsonschema.Draft202012Validator.check_schema(self.parameters_schema)
+            validator = jsonschema.Draft202012Validator(self.parameters_schema)
+            object.__setattr__(self, "_validator", validator)
+
+    def check_parameters(self, parameters: Mapping[str, Any]) -> None:
+        """Raises :class:`BadParameters` naming the first field that does not fit the schema."""
+        if self._validator is None:
+            return
+        error = jsonschema.exceptions.best_match(self._validator.iter_errors(parameters))
+        if error is not None:
+            path = ".".join(["parameters", *map(str, error.absolute_path)])
+            raise BadParameters(error.message, field=path)
+
+    def accepts(self, media_type: str) -> bool:
+        """Whether a part of this media type may be sent to the agent; an empty one always may."""
+        if not media_type:
+            return True
+        kind = media_type.partition(";")[0].strip().lower()
+        family = kind.partition("/")[0] + "/*"
+        return any(mode in ("*/*", family, kind) for mode in self.input_modes)
+
+
+_registry: dict[str, AgentSpec] = {}
+
+
+def agent(
+    name: str,
+    *,
+    lane: str | Lane,
+    description: str,
+    **options: Any,
+) -> Callable[[Handler], Handler]:
+    """Registers the decorated function as an agent; ``options`` are the fields of :class:`AgentSpec`.
+
+    The function takes one :class:`workers.context.Context` and may be ``async``. Raises ``ValueError`` if another
+    function already has the name.
+    """
+
+    def register(handler: Handler) -> Handler:
+        known = _registry.get(name)
+        if known is not None and known.handler.__qualname__ != handler.__qualname__:
+            raise ValueError(f"two agents are named '{name}'")
+        _registry[name] = AgentSpec(
+            name=name, handler=handler, lane=Lane(lane), description=description, **options
+        )
+        return handler
+
+    return register
+
+
+def load(modules: list[str]) -> None:
+    """Imports the modules, so that the agents they declare are registered."""
+    for module in modules:
+        import_module(module)
+
+
+def get(name: str) -> AgentSpec:
+    """The agent of this name. Raises :class:`UnknownAgent` that lists the names there are."""
+    try:
+        return _registry[name]
+    except KeyError:
+        raise UnknownAgent(f"no agent '{name}'; there are: {', '.join(sorted(_registry)) or 'none'}") from None
+
+
+def registered() -> dict[str, AgentSpec]:
+    """All agents by name."""
+    return dict(_registry)
