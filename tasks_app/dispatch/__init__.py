@@ -1,0 +1,1 @@
+"""D4: admits what may enter the broker now, shallowly, and publishes it."""

@@ -1,0 +1,184 @@
+"""The one settings file, driven by the environment. Each ``A2A_*`` variable stands here once, beside its default.
+
+Values come, first found first used, from the process's environment, from ``.env``, and from ``.a2a/run/env``, which
+a running local stack writes so that ``manage.py`` finds it.
+"""
+
+from pathlib import Path
+
+import environ
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+env = environ.Env()
+for _file in (BASE_DIR / ".env", BASE_DIR / ".a2a" / "run" / "env"):
+    if _file.is_file():
+        env.read_env(_file)
+
+# --- Core -----------------------------------------------------------------------------------------------------------
+#: Development mode: tracebacks in pages. Never in production.
+DEBUG = env.bool("A2A_DEBUG", default=False)
+#: Open mode: requests without a key belong to the client ``local``. Loopback only; the demo and the tests set it.
+A2A_OPEN_MODE = env.bool("A2A_OPEN_MODE", default=False)
+#: Django's secret. Required unless the stack runs in open mode.
+SECRET_KEY = env.str("A2A_SECRET_KEY", default="insecure-open-mode-only" if A2A_OPEN_MODE or DEBUG else "")
+#: Host names the server answers to.
+ALLOWED_HOSTS = env.list("A2A_ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
+#: Where clients reach this server: the base of the addresses in agent cards. Empty: taken from each request.
+A2A_PUBLIC_URL = env.str("A2A_PUBLIC_URL", default="")
+#: Served over TLS (behind a proxy): secure cookies, HSTS, redirect to https.
+A2A_TLS = env.bool("A2A_TLS", default=not (DEBUG or A2A_OPEN_MODE))
+
+# --- Agents ---------------------------------------------------------------------------------------------------------
+BUILT_IN_AGENTS = ["workers.agents.basic", "workers.agents.imaging"]
+#: More agents: dotted paths of modules on the Python path, comma-separated.
+A2A_AGENTS = BUILT_IN_AGENTS + env.list("A2A_AGENTS", default=[])
+#: The agent that answers at ``/`` and ``/.well-known/agent-card.json``.
+A2A_DEFAULT_AGENT = env.str("A2A_DEFAULT_AGENT", default="echo")
+
+# --- Limits of a request --------------------------------------------------------------------------------------------
+#: The largest request body, in bytes.
+A2A_MAX_BODY_BYTES = env.int("A2A_MAX_BODY_BYTES", default=32 * 1024 * 1024)
+#: The longest a blocking SendMessage waits, in seconds, before it answers with the task as it stands.
+A2A_BLOCKING_WAIT_S = env.float("A2A_BLOCKING_WAIT_S", default=300.0)
+
+# --- Leases, dispatch, sweeps (seconds, unless the name says otherwise) ------------------------------------------------
+#: How long a claim holds without a heartbeat.
+A2A_LEASE_S = env.float("A2A_LEASE_S", default=30.0)
+#: How often a worker process extends its leases and its own row.
+A2A_HEARTBEAT_S = env.float("A2A_HEARTBEAT_S", default=5.0)
+#: Ageing: waiting this long lifts a task by one level of priority.
+A2A_AGEING_S = env.float("A2A_AGEING_S", default=600.0)
+#: What the broker has not delivered after this long is published again; then the interval doubles.
+A2A_REPUBLISH_S = env.float("A2A_REPUBLISH_S", default=2.0)
+#: How often beat looks for expired leases.
+A2A_SWEEP_S = env.float("A2A_SWEEP_S", default=5.0)
+
+# --- Database: the truth ----------------------------------------------------------------------------------------------
+DATABASES = {"default": env.db_url("DATABASE_URL", default="postgresql://a2a@127.0.0.1:5432/a2a")}
+DATABASES["default"]["ENGINE"] = "django.db.backends.postgresql"
+#: Threads of the web process share this many connections; workers keep one each.
+A2A_WEB_POOL_SIZE = env.int("A2A_WEB_POOL_SIZE", default=8)
+if env.bool("A2A_DB_POOL", default=False):
+    DATABASES["default"].setdefault("OPTIONS", {})["pool"] = {"min_size": 1, "max_size": A2A_WEB_POOL_SIZE}
+else:
+    DATABASES["default"]["CONN_MAX_AGE"] = None
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# --- Redis: what may be lost (wake-ups) -----------------------------------------------------------------------------
+#: Empty: no doorbell, everybody polls.
+REDIS_URL = env.str("REDIS_URL", default="")
+
+# --- Celery: broker and jobs -----------------------------------------------------------------------------------------
+CELERY_BROKER_URL = env.str("A2A_BROKER_URL", default="amqp://guest:guest@127.0.0.1:5672//")
+#: Celery's Django fixup would close the connection around every job; keep it.
+CELERY_DB_REUSE_MAX = 1_000_000_000
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_ACKS_LATE = False
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_SEND_TASK_EVENTS = True
+CELERY_WORKER_HIJACK_ROOT_LOGGER = True
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+CELERY_TASK_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_TIMEZONE = "UTC"
+CELERY_BROKER_TRANSPORT_OPTIONS = (
+    {"queue_order_strategy": "priority", "visibility_timeout": 86_400, "socket_keepalive": True}
+    if CELERY_BROKER_URL.startswith("redis")
+    else {"confirm_publish": False}
+)
+DJANGO_CELERY_BEAT_TZ_AWARE = True
+
+# --- Django -----------------------------------------------------------------------------------------------------------
+INSTALLED_APPS = [
+    "unfold",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "drf_spectacular",
+    "django_celery_beat",
+    "artifacts_app",
+    "tasks_app",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "a2a_project.urls"
+ASGI_APPLICATION = "a2a_project.asgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    }
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LANGUAGE_CODE = "en-gb"
+TIME_ZONE = "UTC"
+USE_TZ = True
+STATIC_URL = "/static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+}
+DATA_UPLOAD_MAX_MEMORY_SIZE = A2A_MAX_BODY_BYTES
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["tasks_app.api.authentication.ClientAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["tasks_app.api.parsers.BoundedJSONParser"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_PAGINATION_CLASS": "tasks_app.api.pagination.NewestFirst",
+    "EXCEPTION_HANDLER": "tasks_app.api.errors.exception_handler",
+    "UNAUTHENTICATED_USER": None,
+}
+SPECTACULAR_SETTINGS = {"TITLE": "A2A task manager", "VERSION": "0.1.0", "SERVE_INCLUDE_SCHEMA": False}
+
+# --- Security in production ---------------------------------------------------------------------------------------------
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if A2A_TLS else None
+SECURE_SSL_REDIRECT = A2A_TLS
+SESSION_COOKIE_SECURE = A2A_TLS
+CSRF_COOKIE_SECURE = A2A_TLS
+SECURE_HSTS_SECONDS = 31_536_000 if A2A_TLS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = A2A_TLS
+SECURE_HSTS_PRELOAD = A2A_TLS
+CSRF_TRUSTED_ORIGINS = env.list("A2A_CSRF_TRUSTED_ORIGINS", default=[])
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"()": "tasks_app.logs.formatter"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": env.str("A2A_LOG_LEVEL", default="INFO")},
+    "loggers": {"httpx": {"level": "WARNING"}},
+}
+
+UNFOLD = {
+    "SITE_TITLE": "A2A task manager",
+    "SITE_HEADER": "A2A task manager",
+    "SITE_SYMBOL": "conversion_path",
+    "SHOW_HISTORY": False,
+}

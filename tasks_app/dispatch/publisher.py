@@ -1,0 +1,113 @@
+"""Publishes hints to the broker: in batches over one channel, waiting once per batch for the broker's confirms."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from celery import Celery
+from kombu import Producer
+
+from tasks_app.dispatch.queues import JOB_NAMES, job_id, queue_name
+from tasks_app.engine import Hint
+from tasks_app.status import Lane
+
+CONFIRM_TIMEOUT_S = 10.0
+#: After its timeout a job has this long to end by itself before its process is killed.
+HARD_LIMIT_GRACE_S = 10.0
+
+
+class PublishFailed(Exception):
+    """The broker did not take the batch, or did not say so in time. The hints are published again later."""
+
+
+class Publisher:
+    """One connection and channel to the broker; opened when needed, and again after an error."""
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+        self._connection: Any = None
+        self._producer: Any = None
+        self._confirmed = 0
+        self._refused = 0
+        self._sent = 0
+
+    def publish(self, hints: Sequence[Hint]) -> None:
+        """Hands the hints to the broker. Raises :class:`PublishFailed`; then some may have been taken."""
+        try:
+            producer = self._opened()
+            for hint in hints:
+                self._send(producer, hint)
+            self._wait_for_confirms()
+        except Exception as error:
+            self.close()
+            raise PublishFailed(f"{type(error).__name__}: {error}") from error
+
+    def close(self) -> None:
+        """Drops the connection, without waiting for a broker that is away."""
+        if self._connection is not None:
+            with contextlib.suppress(Exception):
+                self._connection.collapse() if hasattr(self._connection, "collapse") else None
+            self._connection = self._producer = None
+
+    def _opened(self) -> Any:
+        if self._producer is None:
+            self._connection = self._app.connection_for_write()
+            self._connection.ensure_connection(max_retries=1, timeout=CONFIRM_TIMEOUT_S)
+            channel = self._connection.default_channel
+            self._declare(channel)
+            self._confirmed = self._sent = self._refused = 0
+            if self._connection.transport.driver_type == "amqp":
+                channel.confirm_select()
+                channel.events["basic_ack"].add(self._on_ack)
+                channel.events["basic_nack"].add(self._on_nack)
+            self._producer = Producer(channel, serializer="json", auto_declare=False)
+        return self._producer
+
+    def _declare(self, channel: Any) -> None:
+        for queue in self._app.amqp.queues.values():
+            queue(channel).declare()
+
+    def _send(self, producer: Any, hint: Hint) -> None:
+        limits = _limits(hint)
+        message = self._app.amqp.as_task_v2(
+            job_id(hint.task_id, hint.epoch),
+            JOB_NAMES[hint.lane],
+            args=(str(hint.task_id), hint.epoch),
+            ignore_result=True,
+            **limits,
+        )
+        queue = self._app.amqp.queues[queue_name(hint.lane, hint.priority)]
+        producer.publish(
+            message.body,
+            exchange=queue.exchange.name,
+            routing_key=queue.routing_key,
+            headers=message.headers,
+            delivery_mode=2,
+            retry=False,
+            **message.properties,
+        )
+        self._sent += 1
+
+    def _on_ack(self, delivery_tag: int, multiple: bool) -> None:
+        self._confirmed = max(self._confirmed, delivery_tag) if multiple else self._confirmed + 1
+
+    def _on_nack(self, delivery_tag: int, multiple: bool) -> None:
+        self._refused += 1
+
+    def _wait_for_confirms(self) -> None:
+        if self._connection.transport.driver_type != "amqp":
+            return
+        deadline = time.monotonic() + CONFIRM_TIMEOUT_S
+        while self._confirmed < self._sent:
+            if self._refused or time.monotonic() > deadline:
+                raise PublishFailed("the broker refused a message" if self._refused else "no confirm in time")
+            self._connection.drain_events(timeout=max(0.01, deadline - time.monotonic()))
+
+
+def _limits(hint: Hint) -> dict[str, float]:
+    if hint.lane is Lane.IO:
+        return {}
+    return {"soft_time_limit": hint.timeout_s, "time_limit": hint.timeout_s + HARD_LIMIT_GRACE_S}

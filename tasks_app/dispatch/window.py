@@ -1,0 +1,52 @@
+"""How much may be outstanding in each lane: the live slots and a small lookahead that follows their rate. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from tasks_app.status import Lane
+
+#: The lookahead covers what the slots finish in this time, so that they never wait for the dispatcher's next round.
+LOOKAHEAD_S = 0.03
+#: How quickly the measured rate follows, per recount.
+SMOOTHING = 0.5
+
+
+class Window:
+    """Counts what is outstanding, from what the dispatcher admits and what it hears of freed slots.
+
+    What it hears may be lost or late; :meth:`recount` sets it right about once a second.
+    """
+
+    def __init__(self) -> None:
+        self._slots: dict[Lane, int] = {}
+        self._outstanding: dict[Lane, int] = {}
+        self._rate: dict[Lane, float] = {}
+        self._freed: dict[Lane, int] = {}
+
+    def recount(self, *, slots: Mapping[Lane, int], outstanding: Mapping[Lane, int], elapsed_s: float) -> None:
+        """Takes over what the database says; ``elapsed_s`` since the last recount gives the rate."""
+        self._slots = dict(slots)
+        self._outstanding = dict(outstanding)
+        for lane in Lane:
+            rate = self._freed.get(lane, 0) / max(elapsed_s, 0.001)
+            self._rate[lane] = (1 - SMOOTHING) * self._rate.get(lane, 0.0) + SMOOTHING * rate
+        self._freed = {}
+
+    def freed(self, lane: Lane, count: int) -> None:
+        self._outstanding[lane] = max(0, self._outstanding.get(lane, 0) - count)
+        self._freed[lane] = self._freed.get(lane, 0) + count
+
+    def admitted(self, lane: Lane, count: int) -> None:
+        self._outstanding[lane] = self._outstanding.get(lane, 0) + count
+
+    def room(self) -> dict[Lane, int]:
+        """How many tasks of each lane may be admitted now; lanes without room or workers are left out."""
+        room = {}
+        for lane, slots in self._slots.items():
+            lookahead = max(1, math.ceil(self._rate.get(lane, 0.0) * LOOKAHEAD_S))
+            free = slots + lookahead - self._outstanding.get(lane, 0)
+            if slots and free > 0:
+                room[lane] = free
+        return room

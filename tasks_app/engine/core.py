@@ -1,0 +1,96 @@
+"""How verbs run: on Django's connection, or on an async psycopg connection; with retries where nothing was done."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Generator
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
+from typing import Any, NamedTuple, ParamSpec, TypeVar
+
+import psycopg
+from django.db import connection, transaction
+from django.db.utils import OperationalError
+
+T = TypeVar("T")
+P = ParamSpec("P")
+Row = tuple[Any, ...]
+AsyncConnection = psycopg.AsyncConnection[Row]
+
+
+class Statement(NamedTuple):
+    """One SQL statement with its named parameters."""
+
+    sql: str
+    params: dict[str, Any]
+
+
+#: A verb under way: yields statements, receives each one's rows, returns the verb's result.
+Steps = Generator[Statement, list[Row], T]
+
+#: Deadlock and serialization failure: PostgreSQL undid everything, so the verb may simply run again.
+RETRYABLE = ("40P01", "40001")
+ATTEMPTS = 5
+BACKOFF_S = 0.01
+
+
+def transactional(verb: Callable[P, Steps[T]]) -> Callable[P, Steps[T]]:
+    """Marks a verb whose statements must share one transaction; the others commit each by itself."""
+    verb.transactional = True  # type: ignore[attr-defined]
+    return verb
+
+
+def run(verb: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+    """The verb's result, on Django's connection of this thread.
+
+    Retries deadlocks; any other database error is raised as Django's.
+    """
+    for attempt in range(1, ATTEMPTS + 1):
+        scope: AbstractContextManager[Any] = (
+            transaction.atomic() if hasattr(verb, "transactional") else nullcontext()
+        )
+        try:
+            with scope, connection.cursor() as cursor:
+                steps = verb(*args, **kwargs)
+                rows: list[Row] | None = None
+                while True:
+                    try:
+                        statement = next(steps) if rows is None else steps.send(rows)
+                    except StopIteration as stop:
+                        return stop.value  # type: ignore[no-any-return]
+                    cursor.execute(statement.sql, statement.params)
+                    rows = cursor.fetchall() if cursor.description else []
+        except OperationalError as error:
+            if getattr(error.__cause__, "sqlstate", None) not in RETRYABLE or attempt == ATTEMPTS:
+                raise
+            if connection.in_atomic_block:
+                raise
+            time.sleep(BACKOFF_S * attempt)
+    raise AssertionError("unreachable")
+
+
+async def arun(conn: AsyncConnection, verb: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+    """The verb's result, on this autocommit connection, which nobody else may use meanwhile.
+
+    Retries deadlocks; any other database error is raised as psycopg's.
+    """
+    for attempt in range(1, ATTEMPTS + 1):
+        scope: AbstractAsyncContextManager[Any] = (
+            conn.transaction() if hasattr(verb, "transactional") else nullcontext()
+        )
+        try:
+            async with scope, conn.cursor() as cursor:
+                steps = verb(*args, **kwargs)
+                rows: list[Row] | None = None
+                while True:
+                    try:
+                        statement = next(steps) if rows is None else steps.send(rows)
+                    except StopIteration as stop:
+                        return stop.value  # type: ignore[no-any-return]
+                    await cursor.execute(statement.sql, statement.params)
+                    rows = await cursor.fetchall() if cursor.description else []
+        except psycopg.OperationalError as error:
+            if error.sqlstate not in RETRYABLE or attempt == ATTEMPTS:
+                raise
+            await asyncio.sleep(BACKOFF_S * attempt)
+    raise AssertionError("unreachable")

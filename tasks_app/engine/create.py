@@ -1,0 +1,145 @@
+"""create: accepts tasks. One statement writes each task's request, row and first event."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import uuid_utils.compat
+from django.conf import settings
+
+from tasks_app.engine.core import Statement, Steps
+from tasks_app.status import Lane, Priority
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewTask:
+    """A task to accept; already validated. ``message`` is the A2A Message as protobuf bytes.
+
+    ``run_after`` None means at once. The id is made here, so that a repeat after a lost connection is the same task.
+    """
+
+    client_id: int
+    agent: str
+    lane: Lane
+    context_id: str
+    message_id: str
+    message: bytes
+    method: str
+    priority: Priority = Priority.NORMAL
+    parameters: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
+    resources: dict[str, Any] = field(default_factory=dict)
+    timeout_s: float
+    max_attempts: int
+    run_after: datetime | None = None
+    batch_id: UUID | None = None
+    rerun_of: UUID | None = None
+    id: UUID = field(default_factory=uuid_utils.compat.uuid7)
+
+    def digest(self) -> bytes:
+        """The SHA-256 of all that was asked; equal for a repeat of the same request."""
+        options = [self.priority, self.parameters, self.metadata, self.resources, self.timeout_s, self.run_after]
+        text = json.dumps(options, sort_keys=True, default=str, separators=(",", ":"))
+        return hashlib.sha256(self.message + text.encode()).digest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Created:
+    """What became of a new task.
+
+    ``task_id`` is the task that now stands for the message; ``repeated`` if it stood before; ``conflict`` if it was made
+    from another request under the same message id, so that nothing was accepted.
+    """
+
+    task_id: UUID
+    created_at: datetime
+    repeated: bool = False
+    conflict: bool = False
+
+
+CREATE = """
+WITH item AS (
+    SELECT * FROM unnest(
+        %(id)s::uuid[], %(client_id)s::bigint[], %(agent)s::text[], %(lane)s::text[], %(priority)s::smallint[],
+        %(context_id)s::text[], %(message_id)s::text[], %(digest)s::bytea[], %(method)s::text[], %(message)s::bytea[],
+        %(parameters)s::jsonb[], %(metadata)s::jsonb[], %(resources)s::jsonb[], %(timeout_s)s::float8[],
+        %(max_attempts)s::smallint[], %(run_after)s::timestamptz[], %(batch_id)s::uuid[], %(rerun_of)s::uuid[]
+    ) AS item(id, client_id, agent, lane, priority, context_id, message_id, digest, method, message, parameters,
+              metadata, resources, timeout_s, max_attempts, run_after, batch_id, rerun_of)
+), request AS (
+    INSERT INTO tasks_app_taskrequest
+        (task_id, client_id, agent, message_id, digest, method, message, parameters, metadata, resources)
+    SELECT id, client_id, agent, message_id, digest, method, message, parameters, metadata, resources FROM item
+    ON CONFLICT (client_id, agent, message_id) DO NOTHING
+    RETURNING task_id
+), task AS (
+    INSERT INTO tasks_app_task
+        (id, client_id, agent, lane, priority, context_id, batch_id, rerun_of_id, status, progress, attempt,
+         max_attempts, epoch, generation, run_after, rank_at, publishes, timeout_s, created_at, updated_at)
+    SELECT item.id, item.client_id, agent, lane, priority, context_id, batch_id, rerun_of, 'pending', 0, 0,
+           max_attempts, 0, 1, COALESCE(run_after, now()),
+           COALESCE(run_after, now()) - (3 - priority) * %(ageing_s)s * interval '1 second',
+           0, timeout_s, now(), now()
+    FROM item JOIN request ON request.task_id = item.id
+    RETURNING id, created_at
+), event AS (
+    INSERT INTO tasks_app_taskevent (task_id, generation, kind, status, progress, attempt, created_at)
+    SELECT id, 1, 'status', 'pending', 0, 0, created_at FROM task
+)
+SELECT id, created_at FROM task
+"""
+
+# A message that was there already, or came twice in this list: who stands for it. A statement of its own, because the
+# first one's snapshot does not see a row that another transaction committed meanwhile.
+FIND = """
+SELECT request.client_id, request.agent, request.message_id, request.task_id, task.created_at, request.digest
+FROM unnest(%(client_id)s::bigint[], %(agent)s::text[], %(message_id)s::text[]) AS item(client_id, agent, message_id)
+JOIN tasks_app_taskrequest request USING (client_id, agent, message_id)
+JOIN tasks_app_task task ON task.id = request.task_id
+"""
+
+
+def create(items: Sequence[NewTask]) -> Steps[list[Created]]:
+    """Accepts the tasks; one :class:`Created` for each, in order.
+
+    Idempotent by (client, agent, message id). Raises a DataError or IntegrityError for the whole list if one item cannot
+    be stored; nothing is then accepted.
+    """
+    rows = yield Statement(CREATE, _bind(items))
+    made = {row[0]: Created(task_id=row[0], created_at=row[1]) for row in rows}
+    missing = [item for item in items if item.id not in made]
+    if missing:
+        found = yield Statement(
+            FIND,
+            {
+                "client_id": [item.client_id for item in missing],
+                "agent": [item.agent for item in missing],
+                "message_id": [item.message_id for item in missing],
+            },
+        )
+        known = {tuple(row[:3]): row[3:] for row in found}
+        for item in missing:
+            task_id, created_at, digest = known[item.client_id, item.agent, item.message_id]
+            conflict = bytes(digest) != item.digest()
+            made[item.id] = Created(task_id=task_id, created_at=created_at, repeated=True, conflict=conflict)
+    return [made[item.id] for item in items]
+
+
+def _bind(items: Sequence[NewTask]) -> dict[str, Any]:
+    plain = (
+        "id client_id agent context_id message_id method message timeout_s max_attempts run_after batch_id rerun_of"
+    )
+    bound: dict[str, Any] = {name: [getattr(item, name) for item in items] for name in plain.split()}
+    for name in ("parameters", "metadata", "resources"):
+        bound[name] = [json.dumps(getattr(item, name)) for item in items]
+    bound["lane"] = [item.lane.value for item in items]
+    bound["priority"] = [int(item.priority) for item in items]
+    bound["digest"] = [item.digest() for item in items]
+    bound["ageing_s"] = settings.A2A_AGEING_S
+    return bound

@@ -1,0 +1,19 @@
+"""``manage.py dispatcher``: lets tasks into the broker. Start as many as you like; one is active."""
+
+import signal
+from typing import Any
+
+from celery import current_app
+from django.core.management.base import BaseCommand
+
+from tasks_app.dispatch.loop import Dispatcher
+
+
+class Command(BaseCommand):
+    help = "Admits eligible tasks and publishes their hints to the broker. One is active, others stand by."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        dispatcher = Dispatcher(current_app._get_current_object())
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: dispatcher.stop())
+        dispatcher.run()

@@ -1,0 +1,205 @@
+"""The task: a narrow hot row, and beside it the immutable request that made it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.db import models
+from django.db.models import F, Q
+
+from tasks_app.models.client import Client
+from tasks_app.status import TERMINAL, Lane, Priority, TaskStatus
+
+if TYPE_CHECKING:
+    from a2a.types import Message
+
+    from artifacts_app.models import Artifact
+
+_TERMINAL = sorted(TERMINAL)
+
+
+class TaskQuerySet(models.QuerySet["Task"]):
+    def visible_to(self, client: Client) -> TaskQuerySet:
+        """What this client may see; anything else looks as if it did not exist."""
+        return self.filter(client=client)
+
+    def waiting(self) -> TaskQuerySet:
+        return self.filter(status=TaskStatus.PENDING)
+
+    def terminal(self) -> TaskQuerySet:
+        return self.filter(status__in=_TERMINAL)
+
+
+class Task(models.Model):
+    """An A2A task. ``tasks_app.engine`` is the only writer; see ``tasks_app.status`` for who moves each state on.
+
+    No index mentions ``progress``, ``updated_at`` or the lease, so that the frequent updates stay HOT.
+    """
+
+    #: UUIDv7, made by the process that accepted the request: ids sort by time.
+    id = models.UUIDField(primary_key=True, editable=False)
+    client = models.ForeignKey(Client, on_delete=models.PROTECT, related_name="tasks", db_index=False)
+    agent = models.CharField(max_length=64)
+    lane = models.CharField(max_length=8, choices=Lane.choices)
+    priority = models.SmallIntegerField(choices=Priority.choices, default=Priority.NORMAL)
+    context_id = models.CharField(max_length=128)
+    batch_id = models.UUIDField(null=True, blank=True)
+    rerun_of = models.ForeignKey(
+        "self", null=True, blank=True, on_delete=models.SET_NULL, related_name="reruns", db_index=False
+    )
+
+    status = models.CharField(max_length=16, choices=TaskStatus.choices, default=TaskStatus.PENDING)
+    #: 0.0–1.0, monotone within an attempt; set to 0 by a claim and to 1 by completion.
+    progress = models.FloatField(default=0.0)
+    #: The A2A Message that came with the present status, as protobuf bytes.
+    status_message = models.BinaryField(null=True)
+    #: Why it failed or was rejected: ``{"code": …, "message": …}``.
+    error = models.JSONField(null=True, blank=True)
+
+    #: Claimed runs so far, and how many there may be.
+    attempt = models.PositiveSmallIntegerField(default=0)
+    max_attempts = models.PositiveSmallIntegerField(default=3)
+    #: Orders the rights to write: raised by a claim and by every exit from running.
+    epoch = models.IntegerField(default=0)
+    #: The attempt that may write now; null unless running. Its expiry stands in TaskAttempt.
+    lease = models.ForeignKey(
+        "TaskAttempt",
+        null=True,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        db_index=False,
+        related_name="+",
+    )
+    #: The number of the newest event; starts at 1, one more per change.
+    generation = models.IntegerField(default=1)
+
+    #: Not before this instant.
+    run_after = models.DateTimeField()
+    #: ``run_after`` less the priority's boost: the order of dispatch, with ageing built in.
+    rank_at = models.DateTimeField()
+    #: Set when the dispatcher lets it into the broker; null again once claimed or un-admitted.
+    admitted_at = models.DateTimeField(null=True)
+    republish_at = models.DateTimeField(null=True)
+    publishes = models.SmallIntegerField(default=0)
+
+    timeout_s = models.FloatField()
+    #: It must have started by then, or it fails.
+    start_deadline_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField()
+    updated_at = models.DateTimeField()
+    #: The first claim.
+    started_at = models.DateTimeField(null=True)
+    #: The present attempt must have ended by then; set at each claim.
+    timeout_at = models.DateTimeField(null=True)
+    completed_at = models.DateTimeField(null=True)
+
+    objects = TaskQuerySet.as_manager()
+
+    class Meta:
+        indexes = [
+            models.Index(
+                "lane",
+                "rank_at",
+                "id",
+                name="task_dispatch_idx",
+                condition=Q(status=TaskStatus.PENDING, admitted_at__isnull=True),
+            ),
+            models.Index(
+                "republish_at",
+                name="task_republish_idx",
+                condition=Q(status=TaskStatus.PENDING, admitted_at__isnull=False),
+            ),
+            models.Index("lane", name="task_running_idx", condition=Q(status=TaskStatus.RUNNING)),
+            models.Index("client", F("id").desc(), name="task_client_newest_idx"),
+            models.Index("client", "context_id", name="task_context_idx"),
+            models.Index("batch_id", name="task_batch_idx", condition=Q(batch_id__isnull=False)),
+            models.Index("rerun_of", name="task_rerun_idx", condition=Q(rerun_of__isnull=False)),
+        ]
+        constraints = [
+            models.CheckConstraint(name="task_status_known", condition=Q(status__in=TaskStatus.values)),
+            models.CheckConstraint(name="task_lane_known", condition=Q(lane__in=Lane.values)),
+            models.CheckConstraint(name="task_priority_known", condition=Q(priority__in=Priority.values)),
+            models.CheckConstraint(
+                name="task_progress_0_to_1", condition=Q(progress__gte=0.0, progress__lte=1.0)
+            ),
+            models.CheckConstraint(
+                name="task_completed_at_iff_terminal",
+                condition=Q(status__in=_TERMINAL, completed_at__isnull=False)
+                | (~Q(status__in=_TERMINAL) & Q(completed_at__isnull=True)),
+            ),
+            models.CheckConstraint(
+                name="task_leased_iff_running",
+                condition=Q(status=TaskStatus.RUNNING, lease__isnull=False)
+                | (~Q(status=TaskStatus.RUNNING) & Q(lease__isnull=True)),
+            ),
+            models.CheckConstraint(
+                name="task_admitted_only_pending",
+                condition=Q(admitted_at__isnull=True) | Q(status=TaskStatus.PENDING),
+            ),
+            models.CheckConstraint(name="task_timeout_positive", condition=Q(timeout_s__gt=0)),
+            models.CheckConstraint(
+                name="task_counts_sane", condition=Q(generation__gte=1, epoch__gte=0, attempt__gte=0)
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.agent} {self.id}"
+
+    @property
+    def method(self) -> str:
+        """The operation that made it."""
+        return self.request.method
+
+    @property
+    def messages(self) -> list[Message]:
+        """The conversation, oldest first: the client's message, then those the agent sent."""
+        from tasks_app.a2a.wire import history
+
+        return history(self)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        return self.request.parameters
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        return self.request.metadata
+
+    @property
+    def resources(self) -> dict[str, Any]:
+        return self.request.resources
+
+    @property
+    def artifacts(self) -> models.QuerySet[Artifact]:
+        from artifacts_app.models import Artifact
+
+        return Artifact.objects.filter(task_id=self.id).order_by("created_at", "id")
+
+
+class TaskRequest(models.Model):
+    """What was asked, as it came; never changed.
+
+    Unique per client, agent and message id: the same message sent again finds the same task.
+    """
+
+    task = models.OneToOneField(Task, on_delete=models.CASCADE, primary_key=True, related_name="request")
+    client = models.ForeignKey(Client, on_delete=models.PROTECT, related_name="+", db_index=False)
+    agent = models.CharField(max_length=64)
+    message_id = models.CharField(max_length=256)
+    #: SHA-256 of all that was asked; tells a repeat from another request under the same message id.
+    digest = models.BinaryField(max_length=32)
+    #: The operation, e.g. ``SendMessage``.
+    method = models.CharField(max_length=32)
+    #: The A2A Message as protobuf bytes.
+    message = models.BinaryField()
+    parameters = models.JSONField(default=dict)
+    metadata = models.JSONField(default=dict)
+    resources = models.JSONField(default=dict)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["client", "agent", "message_id"], name="request_message_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.message_id}"

@@ -1,0 +1,237 @@
+"""The doorbell: Redis pub/sub that says «look», never what to see. Whoever waits polls as well, at most a second apart.
+
+Losing any of it costs latency only. Channels: ``a2a:dispatch`` rings the dispatcher, ``a2a:task:<id>`` whoever follows
+the task, ``a2a:worker:<name>`` a worker that must stop something.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from uuid import UUID
+
+import redis
+import redis.asyncio
+from django.conf import settings
+
+log = logging.getLogger(__name__)
+
+DISPATCH = "a2a:dispatch"
+POLL_S = 1.0
+#: After a failure the bell is left alone this long, so that a Redis that is away slows nobody down.
+RETRY_S = 1.0
+_TIMEOUTS = {"socket_timeout": 1.0, "socket_connect_timeout": 0.5}
+
+Ring = tuple[str, str]
+Latest = Callable[[list[UUID]], Awaitable[dict[UUID, int]]]
+
+
+def task_channel(task_id: UUID) -> str:
+    return f"a2a:task:{task_id}"
+
+
+def worker_channel(name: str) -> str:
+    return f"a2a:worker:{name}"
+
+
+def rings(lane: str, task_ids: Iterable[UUID], *, freed: int = 0) -> list[Ring]:
+    """What to ring after tasks of a lane changed; ``freed`` slots became free by it."""
+    bells = [(task_channel(task_id), "") for task_id in task_ids]
+    return [*bells, (DISPATCH, f"{lane}:{freed}")] if freed else bells
+
+
+class Bell:
+    """Rings from synchronous code. Never raises; one per process, safe among threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._client: redis.Redis | None = None
+        self._quiet_until = 0.0
+
+    def ring(self, bells: Iterable[Ring]) -> None:
+        bells = list(bells)
+        if not bells or not settings.REDIS_URL or time.monotonic() < self._quiet_until:
+            return
+        try:
+            with self._lock:
+                if self._client is None:
+                    self._client = redis.Redis.from_url(settings.REDIS_URL, **_TIMEOUTS)
+                pipe = self._client.pipeline(transaction=False)
+                for channel, text in bells:
+                    pipe.publish(channel, text)
+                pipe.execute()
+        except redis.RedisError as error:
+            self._quiet_until = time.monotonic() + RETRY_S
+            log.warning("the doorbell is out of order, everybody polls: %s", type(error).__name__)
+
+    def reset(self) -> None:
+        """Forgets the connection: a forked child must make its own."""
+        self._client = None
+
+
+bell = Bell()
+
+
+class AsyncBell:
+    """Rings from an event loop; what is rung while a ring is on its way goes with the next. Never raises."""
+
+    def __init__(self) -> None:
+        self._client: redis.asyncio.Redis | None = None
+        self._waiting: dict[Ring, None] = {}
+        self._ringer: asyncio.Task[None] | None = None
+
+    def ring(self, bells: Iterable[Ring]) -> None:
+        if not settings.REDIS_URL:
+            return
+        self._waiting.update(dict.fromkeys(bells))
+        if self._waiting and (self._ringer is None or self._ringer.done()):
+            self._ringer = asyncio.create_task(self._run())
+
+    async def _run(self) -> None:
+        while self._waiting:
+            bells, self._waiting = self._waiting, {}
+            try:
+                if self._client is None:
+                    self._client = redis.asyncio.Redis.from_url(settings.REDIS_URL, **_TIMEOUTS)
+                pipe = self._client.pipeline(transaction=False)
+                for channel, text in bells:
+                    pipe.publish(channel, text)
+                await pipe.execute()
+            except (redis.RedisError, OSError) as error:
+                log.warning("the doorbell is out of order, everybody polls: %s", type(error).__name__)
+                self._waiting.clear()
+                await asyncio.sleep(RETRY_S)
+
+
+class Ear:
+    """Hears one channel from synchronous code: the dispatcher, a worker's heartbeat."""
+
+    def __init__(self, channel: str) -> None:
+        self._channel = channel
+        self._pubsub: redis.client.PubSub | None = None
+
+    def wait(self, timeout_s: float) -> list[str]:
+        """The texts rung since the last call; waits at most ``timeout_s`` for the first. Sleeps if Redis is away."""
+        if not settings.REDIS_URL:
+            time.sleep(timeout_s)
+            return []
+        try:
+            pubsub = self._subscribed()
+            heard = [pubsub.get_message(ignore_subscribe_messages=True, timeout=timeout_s)]
+            while heard[-1] is not None:
+                heard.append(pubsub.get_message(ignore_subscribe_messages=True, timeout=0))
+            return [message["data"].decode() for message in heard if message is not None]
+        except (redis.RedisError, OSError) as error:
+            log.warning("the doorbell is out of order, polling: %s", type(error).__name__)
+            self.close()
+            time.sleep(timeout_s)
+            return []
+
+    def close(self) -> None:
+        if self._pubsub is not None:
+            with contextlib.suppress(redis.RedisError, OSError):
+                self._pubsub.close()
+            self._pubsub = None
+
+    def _subscribed(self) -> redis.client.PubSub:
+        if self._pubsub is None:
+            client = redis.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=0.5)
+            pubsub = client.pubsub()
+            pubsub.subscribe(self._channel)
+            message = pubsub.get_message(timeout=1.0)
+            if message is None or message["type"] != "subscribe":
+                raise redis.ConnectionError("no answer to subscribe")
+            self._pubsub = pubsub
+        return self._pubsub
+
+
+class Hub:
+    """Hears the bells of many tasks for one event loop: one Redis connection, one poll a second for all.
+
+    A follower says which generation it has seen. ``latest`` is asked once a second for the generations of all that are
+    followed, so a lost ring is made good.
+    """
+
+    def __init__(self, latest: Latest) -> None:
+        self._latest = latest
+        self._events: dict[UUID, set[asyncio.Event]] = {}
+        self._pubsub: redis.asyncio.client.PubSub | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._seen: dict[UUID, int] = {}
+
+    @contextlib.asynccontextmanager
+    async def follow(self, task_id: UUID) -> AsyncIterator[asyncio.Event]:
+        """An event that is set whenever the task may have changed; subscribed before the body runs."""
+        event = asyncio.Event()
+        self._events.setdefault(task_id, set()).add(event)
+        self._start()
+        await self._listen(task_id)
+        try:
+            yield event
+        finally:
+            followers = self._events[task_id]
+            followers.discard(event)
+            if not followers:
+                del self._events[task_id]
+                self._seen.pop(task_id, None)
+                await self._unlisten(task_id)
+
+    def _start(self) -> None:
+        if not self._tasks or any(task.done() for task in self._tasks):
+            self._tasks = [asyncio.create_task(self._hear()), asyncio.create_task(self._poll())]
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        if self._pubsub is not None:
+            with contextlib.suppress(redis.RedisError, OSError):
+                await self._pubsub.aclose()  # type: ignore[no-untyped-call]
+
+    async def _listen(self, task_id: UUID) -> None:
+        if self._pubsub is not None:
+            with contextlib.suppress(redis.RedisError, OSError):
+                await self._pubsub.subscribe(task_channel(task_id))
+
+    async def _unlisten(self, task_id: UUID) -> None:
+        if self._pubsub is not None:
+            with contextlib.suppress(redis.RedisError, OSError):
+                await self._pubsub.unsubscribe(task_channel(task_id))
+
+    async def _hear(self) -> None:
+        while settings.REDIS_URL:
+            try:
+                client = redis.asyncio.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=0.5)
+                pubsub = client.pubsub()
+                # A channel nobody rings keeps the connection subscribed while no task is followed.
+                await pubsub.subscribe("a2a:hub", *[task_channel(task_id) for task_id in self._events])
+                self._pubsub = pubsub
+                self._wake(self._events)
+                async for message in pubsub.listen():
+                    if message["type"] == "message":
+                        self._wake([UUID(message["channel"].decode().rpartition(":")[2])])
+            except (redis.RedisError, OSError) as error:
+                log.warning("the doorbell is out of order, polling: %s", type(error).__name__)
+                self._pubsub = None
+                await asyncio.sleep(RETRY_S)
+
+    def _wake(self, task_ids: Iterable[UUID]) -> None:
+        for task_id in task_ids:
+            for event in self._events.get(task_id, ()):
+                event.set()
+
+    async def _poll(self) -> None:
+        while True:
+            await asyncio.sleep(POLL_S)
+            if not self._events:
+                continue
+            try:
+                latest = await self._latest(list(self._events))
+            except Exception as error:
+                log.warning("could not poll the followed tasks: %s", error)
+                continue
+            self._wake([task_id for task_id, generation in latest.items() if self._seen.get(task_id) != generation])
+            self._seen |= {task_id: g for task_id, g in latest.items() if task_id in self._events}

@@ -1,0 +1,61 @@
+"""PNG and JPEG bytes → :class:`Source`, by Pillow. Metadata (EXIF, text chunks) is never read out."""
+
+from __future__ import annotations
+
+from io import BytesIO
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from workers.agents.imaging.errors import failure
+from workers.agents.imaging.model import MAX_FRAME_BYTES, MAX_FRAME_SAMPLES, Array, Source
+
+_MAGIC = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg"}
+#: How each of Pillow's modes is measured: as it is, or converted to this one.
+_TARGETS = {"1": "L", "L": "L", "LA": "L", "I;16": "I;16", "I;16B": "I;16B", "I": "I"}
+_SIXTEEN_BITS = ("I;16", "I;16B", "I")
+
+
+def media_type(data: bytes) -> str | None:
+    """``image/png`` or ``image/jpeg`` by the first bytes; None for anything else."""
+    return next((kind for magic, kind in _MAGIC.items() if data.startswith(magic)), None)
+
+
+def open_raster(data: bytes) -> Source:
+    """The picture, its header read and in bounds. Raises ``undecodable`` or ``too_large``."""
+    kind = media_type(data) or ""
+    picture = _open(data)
+    columns, rows = picture.size
+    if picture.getexif().get(0x0112, 1) in (5, 6, 7, 8):  # Orientation: a quarter turn
+        columns, rows = rows, columns
+    samples = len(picture.getbands())
+    if rows * columns * max(samples, 3) > MAX_FRAME_BYTES or rows * columns * samples > MAX_FRAME_SAMPLES:
+        raise failure("too_large")
+    return Source(
+        media_type=kind,
+        rows=rows,
+        columns=columns,
+        bits=16 if picture.mode in _SIXTEEN_BITS else 8,
+        technical={"rows": rows, "columns": columns, "number_of_frames": 1},
+        decode=lambda frame_index: _decode(data),
+    )
+
+
+def _open(data: bytes) -> Image.Image:
+    try:
+        return Image.open(BytesIO(data), formats=("PNG", "JPEG"))
+    except Image.DecompressionBombError:
+        raise failure("too_large") from None
+    except Exception:
+        raise failure("undecodable") from None
+
+
+def _decode(data: bytes) -> Array:
+    """Grey values (rows, columns), or RGB (rows, columns, 3); upright, transparency left out."""
+    picture = _open(data)
+    try:
+        upright = ImageOps.exif_transpose(picture)
+        target = _TARGETS.get(upright.mode, "RGB")
+        return np.asarray(upright if upright.mode == target else upright.convert(target))
+    except Exception:
+        raise failure("undecodable") from None

@@ -1,0 +1,152 @@
+"""What a handler is given: the message, the parameters, and ways to say what it does."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Protocol
+from uuid import UUID
+
+import uuid_utils.compat
+from a2a.types import Artifact, Message, Part, Role, TaskArtifactUpdateEvent
+
+from tasks_app.engine import ArtifactRecord, Chunk, Claim, Note
+
+
+class LeaseLost(Exception):
+    """The task was cancelled, timed out or taken over: what this attempt writes no longer counts. Stop."""
+
+
+class Recorder(Protocol):
+    """Where a context puts its records. Both lanes have one: see ``workers/recording.py``."""
+
+    lost: bool
+
+    def add(self, record: Note | ArtifactRecord) -> None: ...
+
+
+class Context:
+    """One attempt, as its handler sees it. Every method is safe to call from a coroutine: none waits long.
+
+    What is said here reaches the database, and from there every stream, within about 0.1 s. A write that comes after the
+    attempt lost its lease changes nothing.
+    """
+
+    def __init__(self, claim: Claim, recorder: Recorder) -> None:
+        self._claim = claim
+        self._recorder = recorder
+        self._progress = 0.0
+        self._names: dict[str, int] = {}
+        self.message = Message.FromString(claim.message)
+
+    @property
+    def task_id(self) -> UUID:
+        return self._claim.task_id
+
+    @property
+    def context_id(self) -> str:
+        """A2A's context: the conversation that the task belongs to."""
+        return self._claim.context_id
+
+    @property
+    def attempt(self) -> int:
+        """1 for the first run."""
+        return self._claim.attempt
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """As the client sent them, checked against the agent's schema."""
+        return self._claim.parameters
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        return self._claim.metadata
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same for every attempt: give it to outside systems, which may see a request more than once."""
+        return f"{self._claim.task_id}:1"
+
+    @property
+    def text(self) -> str:
+        """The message's text parts, joined by newlines."""
+        return "\n".join(part.text for part in self.message.parts if part.WhichOneof("content") == "text")
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether to stop: the task was cancelled, or another attempt has it now."""
+        return self._recorder.lost
+
+    def check(self) -> None:
+        """Raises :class:`LeaseLost` if the handler should stop."""
+        if self._recorder.lost:
+            raise LeaseLost(f"attempt {self.attempt} of {self.task_id} lost its lease")
+
+    def progress(self, fraction: float, message: str = "") -> None:
+        """Says how far it is, 0.0–1.0; never goes back within an attempt. Raises :class:`LeaseLost` when to stop."""
+        self.check()
+        if not 0.0 <= fraction <= 1.0:
+            raise ValueError(f"progress is a fraction from 0.0 to 1.0, not {fraction}")
+        self._progress = max(self._progress, float(fraction))
+        self._recorder.add(Note(progress=self._progress, message=self._agent_message(message)))
+
+    def say(self, text: str) -> None:
+        """Sends the client a message, without changing the progress."""
+        self.check()
+        self._recorder.add(Note(kind="message", progress=self._progress, message=self._agent_message(text)))
+
+    def artifact(
+        self,
+        content: bytes | str | dict[str, Any] | list[Any],
+        *,
+        name: str,
+        media_type: str | None = None,
+        description: str = "",
+        filename: str | None = None,
+    ) -> None:
+        """Adds a result: bytes are kept as they are, text as UTF-8, anything else as JSON.
+
+        An artifact of the same name made by a later attempt takes its place. Raises :class:`LeaseLost` when to stop.
+        """
+        self.check()
+        seen = self._names[name] = self._names.get(name, 0) + 1
+        artifact_id = name if seen == 1 else f"{name}-{seen}"
+        event = TaskArtifactUpdateEvent(
+            task_id=str(self.task_id),
+            context_id=self.context_id,
+            artifact=Artifact(artifact_id=artifact_id, name=name, description=description),
+            last_chunk=True,
+        )
+        record = ArtifactRecord(
+            artifact_id=artifact_id,
+            name=name,
+            description=description,
+            chunks=(chunk(content, media_type, filename or ""),),
+            event=event.SerializeToString(),
+        )
+        self._recorder.add(record)
+
+    def _agent_message(self, text: str) -> bytes | None:
+        return agent_message(self._claim, text) if text else None
+
+
+def agent_message(claim: Claim, text: str) -> bytes:
+    """A message of the agent's, as protobuf bytes."""
+    message = Message(
+        message_id=str(uuid_utils.compat.uuid7()),
+        context_id=claim.context_id,
+        task_id=str(claim.task_id),
+        role=Role.ROLE_AGENT,
+        parts=[Part(text=text)],
+    )
+    return bytes(message.SerializeToString())
+
+
+def chunk(content: bytes | str | dict[str, Any] | list[Any], media_type: str | None, filename: str) -> Chunk:
+    """The content as the one part of an artifact."""
+    if isinstance(content, bytes):
+        kind, data, default = "raw", content, "application/octet-stream"
+    elif isinstance(content, str):
+        kind, data, default = "text", content.encode(), "text/plain"
+    else:
+        kind, data, default = "data", json.dumps(content, allow_nan=False).encode(), "application/json"
+    return Chunk(kind=kind, content=data, media_type=media_type or default, filename=filename)

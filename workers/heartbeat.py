@@ -1,0 +1,83 @@
+"""Leases and the Worker row: one thread per worker process, with a database connection of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+
+from django.conf import settings
+from django.db import Error, connection
+from django.utils import timezone
+
+from tasks_app import engine
+from tasks_app.models import Outcome, Worker
+from tasks_app.wakeups import Ear, bell, rings, worker_channel
+from workers.node import Node
+
+log = logging.getLogger(__name__)
+
+
+class Heartbeat(threading.Thread):
+    """Extends all leases of the worker in one statement, every ``A2A_HEARTBEAT_S`` and when its bell rings."""
+
+    #: While a handler is being stopped, and between looks at dead processes.
+    SHORT_S = 1.0
+
+    def __init__(self, node: Node) -> None:
+        super().__init__(name="heartbeat", daemon=True)
+        self._node = node
+        self._ear = Ear(worker_channel(node.name))
+        self._ended = threading.Event()
+        self._announced_at = 0.0
+        self._state = Worker.State.ONLINE
+
+    def run(self) -> None:
+        while not self._ended.is_set():
+            try:
+                self.beat()
+            except Error as error:
+                log.warning("heartbeat: the database is away: %s", error)
+                connection.close()
+            self._ear.wait(min(self.SHORT_S, settings.A2A_HEARTBEAT_S))
+        with contextlib.suppress(Error):
+            self.announce()
+        self._ear.close()
+        connection.close()
+
+    def beat(self) -> None:
+        """One beat: rescues what dead processes held, extends the rest, stops what lost its lease."""
+        dead = self._node.running.dead()
+        if dead:
+            for task in engine.run(engine.rescue, list(dead), cause=Outcome.PROCESS_LOST):
+                log.warning("rescued %s from a dead process: %s", task.task_id, task.status)
+                bell.ring(rings(task.lane, [task.task_id], freed=1))
+            engine.run(engine.release, list(dead))
+        live = self._node.running.live()
+        if live:
+            held = engine.run(engine.extend, list(live))
+            for attempt_id in live - held:
+                self._node.running.stop(attempt_id)
+        if time.monotonic() - self._announced_at >= settings.A2A_HEARTBEAT_S:
+            self.announce()
+
+    def announce(self) -> None:
+        """Writes the worker's row: what the dispatcher counts slots by."""
+        node, now = self._node, timezone.now()
+        row = {"lane": node.lane, "hostname": node.hostname, "pid": node.pid, "slots": node.slots}
+        Worker.objects.update_or_create(
+            name=node.name,
+            defaults={"state": self._state, "heartbeat_at": now},
+            create_defaults={**row, "state": self._state, "heartbeat_at": now, "started_at": now},
+        )
+        self._announced_at = time.monotonic()
+
+    def retire(self, state: Worker.State) -> None:
+        """Announces the new state at the next beat, within a second."""
+        self._state = state
+        self._announced_at = 0.0
+
+    def end(self) -> None:
+        """Stops the thread, after a last announcement."""
+        self._ended.set()

@@ -1,0 +1,43 @@
+"""Celery tasks; here a *job*, since a *task* is A2A's. Each is a few lines: the work is in the runner and the engine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import shared_task
+
+from tasks_app.agents import AgentError
+from tasks_app.dispatch.loop import sweep
+from tasks_app.dispatch.queues import JOB_NAMES
+from tasks_app.status import Lane
+from workers import node
+from workers.context import LeaseLost
+from workers.runner import Run
+
+#: Ends that are no fault of the code: Celery logs them without a traceback.
+EXPECTED = (AgentError, LeaseLost)
+
+
+def _execute(job: Any) -> str:
+    """Runs the handler, if this job was granted the claim (``signals.claim`` left it on the request)."""
+    run: Run | None = getattr(job.request, "a2a_run", None)
+    if run is None:
+        return "not claimed"
+    node.current().runner.execute(run)
+    return "done"
+
+
+@shared_task(name=JOB_NAMES[Lane.CPU], bind=True, throws=EXPECTED)
+def run_cpu(job: Any, task_id: str, epoch: int) -> str:
+    return _execute(job)
+
+
+@shared_task(name=JOB_NAMES[Lane.IO], bind=True, throws=EXPECTED)
+def run_io(job: Any, task_id: str, epoch: int) -> str:
+    return _execute(job)
+
+
+@shared_task(name="a2a.rescue")
+def rescue() -> int:
+    """Beat's sweep; how many tasks it rescued."""
+    return len(sweep())

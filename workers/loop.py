@@ -1,0 +1,97 @@
+"""The io lane's event loop: handlers run on it as coroutines, and their claims and writes share statements (D3)."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, TypeVar
+from uuid import UUID
+
+from django.conf import settings
+
+from tasks_app import engine
+from tasks_app.database import Line, is_poison
+from tasks_app.engine import Claim, ClaimRequest, Write, Written
+from tasks_app.groupcommit import Flusher
+from tasks_app.wakeups import AsyncBell, rings
+from workers.recording import IoRecorder
+
+T = TypeVar("T")
+
+
+class IoLoop:
+    """One event loop on a thread of its own, with a connection for claims and one for writes."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever, name="io-loop", daemon=True)
+        self._claims = Line(patience_s=settings.A2A_LEASE_S)
+        self._writes = Line(patience_s=settings.A2A_LEASE_S)
+        self._bell = AsyncBell()
+        self._claimer: Flusher[ClaimRequest, Claim | None] = Flusher(self._claim_all, is_poison=is_poison)
+        self._writer: Flusher[Write, Written] = Flusher(self._write_all, is_poison=is_poison, size_bytes=_size_bytes)
+        self._running: dict[UUID, tuple[IoRecorder, asyncio.Future[Any] | None]] = {}
+        self._thread.start()
+
+    # From the pool's threads -----------------------------------------------------------------------------------------
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Runs it on the loop and waits for its result."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result()
+
+    def call(self, function: Callable[..., Any], *args: Any) -> None:
+        """Calls it on the loop, soon; does not wait."""
+        self.loop.call_soon_threadsafe(function, *args)
+
+    def stop(self, attempt_id: UUID) -> None:
+        """Cancels the coroutine of an attempt that lost its lease; a synchronous handler sees ``cancelled``."""
+        recorder, future = self._running.get(attempt_id, (None, None))
+        if recorder is not None:
+            recorder.stopping = True
+        if future is not None:
+            self.call(future.cancel)
+
+    def live(self) -> set[UUID]:
+        return set(self._running.copy())
+
+    def dead(self) -> set[UUID]:
+        """None: a thread does not die alone."""
+        return set()
+
+    def started(self, recorder: IoRecorder) -> None:
+        self._running[recorder.claim.attempt_id] = (recorder, None)
+
+    def ended(self, attempt_id: UUID) -> None:
+        self._running.pop(attempt_id, None)
+
+    # On the loop -----------------------------------------------------------------------------------------------------
+
+    async def claim(self, request: ClaimRequest) -> Claim | None:
+        return await self._claimer.submit(request)
+
+    async def write(self, item: Write) -> Written:
+        return await self._writer.submit(item)
+
+    async def handle(self, recorder: IoRecorder, handler: Coroutine[Any, Any, T]) -> T:
+        """Runs an async handler so that :meth:`stop` can cancel it."""
+        future = asyncio.ensure_future(handler)
+        self._running[recorder.claim.attempt_id] = (recorder, future)
+        return await future
+
+    async def _claim_all(self, items: Sequence[ClaimRequest]) -> list[Claim | None]:
+        claims = await self._claims.run(engine.claim, items)
+        self._bell.ring([bell for claim in claims if claim for bell in rings(claim.lane, [claim.task_id])])
+        return claims
+
+    async def _write_all(self, items: Sequence[Write]) -> list[Written]:
+        results = await self._writes.run(engine.write, items)
+        done = [(item, written) for item, written in zip(items, results, strict=True) if written.accepted]
+        ended = sum(1 for item in items if item.finish)
+        self._bell.ring(rings("io", [item.task_id for item, _ in done], freed=ended))
+        return results
+
+
+def _size_bytes(item: Write) -> int:
+    records = (record for record in item.records if isinstance(record, engine.ArtifactRecord))
+    return sum(len(chunk.content) for record in records for chunk in record.chunks)

@@ -1,0 +1,62 @@
+"""This worker process: its name, its lane, and what runs in it now. One per process; made when the worker starts."""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+from uuid import UUID
+
+from tasks_app.status import Lane
+
+if TYPE_CHECKING:
+    from workers.runner import LaneRunner
+
+
+class Running(Protocol):
+    """What runs in this worker, as its heartbeat sees it."""
+
+    def live(self) -> set[UUID]:
+        """The attempts whose handlers run."""
+        ...
+
+    def dead(self) -> set[UUID]:
+        """Attempts whose process has died; forgets them."""
+        ...
+
+    def stop(self, attempt_id: UUID) -> None:
+        """Tells the handler of an attempt that lost its lease to stop, and makes it if it does not."""
+        ...
+
+
+@dataclass
+class Node:
+    """A Celery worker of one lane."""
+
+    name: str
+    lane: Lane
+    slots: int
+    running: Running
+    runner: LaneRunner
+    hostname: str = field(default_factory=socket.gethostname)
+    pid: int = field(default_factory=os.getpid)
+
+
+_current: Node | None = None
+
+
+def set_current(node: Node) -> None:
+    global _current
+    _current = node
+
+
+def current() -> Node:
+    """This process's node. Raises RuntimeError where no worker was started."""
+    if _current is None:
+        raise RuntimeError("no worker runs in this process")
+    return _current
+
+
+def current_or_none() -> Node | None:
+    return _current

@@ -1,0 +1,125 @@
+"""Celery's signals call the engine's verbs: they drive the status of a task.
+
+``task_prerun`` claims and leaves the run on the job's request; without a claim the body does nothing. The end signals
+finish. Several ends fire no signal at all, and a receiver that raises is only logged, so no receiver is the last resort:
+leases and the sweep close every gap.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+from uuid import UUID
+
+from billiard.process import current_process
+from celery.signals import (
+    task_failure,
+    task_prerun,
+    task_revoked,
+    task_success,
+    worker_init,
+    worker_process_init,
+    worker_ready,
+    worker_shutdown,
+    worker_shutting_down,
+)
+from django.db import connections
+
+from tasks_app import engine
+from tasks_app.dispatch.queues import JOB_NAMES, lane_of, parse_job_id
+from tasks_app.models import Worker
+from tasks_app.status import Lane
+from tasks_app.wakeups import bell, rings, worker_channel
+from workers import node, runner
+from workers.context import LeaseLost
+from workers.heartbeat import Heartbeat
+from workers.loop import IoLoop
+from workers.persist import persist
+from workers.slots import SlotTable
+
+log = logging.getLogger(__name__)
+_JOBS = set(JOB_NAMES.values())
+_heartbeats: list[Heartbeat] = []
+
+
+@worker_init.connect
+def make_node(sender: Any, **_: Any) -> None:
+    """In the parent, before the pool forks: what the lane needs in this process."""
+    lane = lane_of(list(sender.app.amqp.queues.consume_from))
+    if lane is None:
+        return
+    running: SlotTable | IoLoop
+    if lane is Lane.CPU:
+        running = SlotTable()
+        lane_runner: runner.LaneRunner = runner.CpuRunner(running)
+    else:
+        running = IoLoop()
+        lane_runner = runner.IoRunner(running)
+    node.set_current(
+        node.Node(name=sender.hostname, lane=lane, slots=sender.concurrency, running=running, runner=lane_runner)
+    )
+
+
+@worker_process_init.connect
+def forget_what_was_forked(**_: Any) -> None:
+    """In a child: connections of the parent's must not be shared."""
+    bell.reset()
+    connections.close_all()
+    log.debug("child %s ready", current_process().pid)
+
+
+@worker_ready.connect
+def announce(**_: Any) -> None:
+    here = node.current_or_none()
+    if here is not None:
+        _heartbeats.append(Heartbeat(here))
+        _heartbeats[-1].start()
+
+
+@worker_shutting_down.connect
+def drain(**_: Any) -> None:
+    """The dispatcher stops counting on this worker; leases are still extended until its handlers have ended."""
+    for heartbeat in _heartbeats:
+        heartbeat.retire(Worker.State.DRAINING)
+
+
+@worker_shutdown.connect
+def leave(**_: Any) -> None:
+    for heartbeat in _heartbeats:
+        heartbeat.retire(Worker.State.OFFLINE)
+        heartbeat.end()
+        heartbeat.join(timeout=5)
+
+
+@task_prerun.connect
+def claim(sender: Any, task: Any, args: Any, **_: Any) -> None:
+    if task.name in _JOBS:
+        task.request.a2a_run = node.current().runner.claim(UUID(args[0]), int(args[1]))
+
+
+@task_success.connect
+def complete(sender: Any, **_: Any) -> None:
+    run = getattr(sender.request, "a2a_run", None)
+    if run is not None:
+        node.current().runner.finish(run, runner.completed())
+
+
+@task_failure.connect
+def fail(sender: Any, exception: BaseException, **_: Any) -> None:
+    """In the child that ran it. In the parent (a hard limit, a lost process) there is no run: the heartbeat rescues."""
+    run = getattr(sender.request, "a2a_run", None)
+    if run is None:
+        return
+    if isinstance(exception, LeaseLost):
+        log.info("%s", exception)
+    node.current().runner.finish(run, runner.failed(run, exception))
+
+
+@task_revoked.connect
+def cancel(request: Any, **_: Any) -> None:
+    """Terminating or revoking a job (in Flower, by remote control) cancels its task."""
+    named = parse_job_id(request.id)
+    if named is None:
+        return
+    for task in persist(engine.request_cancel, [named[0]], by="revoke"):
+        bell.ring([*rings(task.lane, [task.task_id]), (worker_channel(task.worker), "")])

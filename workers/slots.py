@@ -1,0 +1,83 @@
+"""The cpu lane's table of slots, in memory shared between the worker's parent process and its children.
+
+A child writes its attempt when it starts one and clears it when the handler has stopped. The parent reads it to extend
+leases, on a thread of its own: a child deep in C code would starve a heartbeat of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import mmap
+import os
+import signal
+import struct
+import time
+from uuid import UUID
+
+log = logging.getLogger(__name__)
+
+_ENTRY = struct.Struct("=q16sB7x")  # pid, attempt, stop flag
+_NONE = bytes(16)
+SLOTS_MAX = 1024
+#: How long a handler that was told to stop may go on before its process is killed.
+STOP_GRACE_S = 5.0
+
+
+class SlotTable:
+    """Made in the parent before it forks; each child owns the entry of its index."""
+
+    def __init__(self) -> None:
+        self._memory = mmap.mmap(-1, _ENTRY.size * SLOTS_MAX)
+        self._stop_asked_at: dict[UUID, float] = {}
+
+    # In the child ----------------------------------------------------------------------------------------------------
+
+    def take(self, index: int, attempt_id: UUID) -> None:
+        _ENTRY.pack_into(self._memory, index * _ENTRY.size, os.getpid(), attempt_id.bytes, 0)
+
+    def clear(self, index: int) -> None:
+        _ENTRY.pack_into(self._memory, index * _ENTRY.size, 0, _NONE, 0)
+
+    def told_to_stop(self, index: int) -> bool:
+        return self._entry(index)[2] == 1
+
+    # In the parent ---------------------------------------------------------------------------------------------------
+
+    def live(self) -> set[UUID]:
+        return {attempt_id for _, attempt_id, pid in self._entries() if _alive(pid)}
+
+    def dead(self) -> set[UUID]:
+        dead = set()
+        for index, attempt_id, pid in self._entries():
+            if not _alive(pid):
+                dead.add(attempt_id)
+                self.clear(index)
+        return dead
+
+    def stop(self, attempt_id: UUID) -> None:
+        """Sets the flag that the handler's context reads; kills the process if it goes on past the grace."""
+        for index, running, pid in self._entries():
+            if running != attempt_id:
+                continue
+            asked_at = self._stop_asked_at.setdefault(attempt_id, time.monotonic())
+            self._memory[index * _ENTRY.size + 24] = 1
+            if time.monotonic() - asked_at > STOP_GRACE_S and self._entry(index)[:2] == (pid, attempt_id.bytes):
+                log.warning("attempt %s did not stop, killing its process %d", attempt_id, pid)
+                os.kill(pid, signal.SIGKILL)
+                self._stop_asked_at.pop(attempt_id, None)
+
+    def _entry(self, index: int) -> tuple[int, bytes, int]:
+        pid, attempt, flag = _ENTRY.unpack_from(self._memory, index * _ENTRY.size)
+        return pid, attempt, flag
+
+    def _entries(self) -> list[tuple[int, UUID, int]]:
+        entries = [(index, *self._entry(index)) for index in range(SLOTS_MAX)]
+        return [(index, UUID(bytes=attempt), pid) for index, pid, attempt, _ in entries if attempt != _NONE]
+
+
+def _alive(pid: int) -> bool:
+    """Whether this child of ours runs; one that has died and was not yet reaped does not."""
+    try:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+    except ChildProcessError:
+        return False
