@@ -8,9 +8,9 @@ from pathlib import Path
 
 from stack.errors import StackError
 
-APP, DATA = "app", "data"
-# supervisord stops groups from the highest priority down: what uses the data goes first.
-_PRIORITY = {DATA: 10, APP: 100}
+APP, DATA, HELPER = "app", "data", "helper"
+# supervisord stops groups from the highest priority down: what is used goes after what uses it.
+_PRIORITY = {HELPER: 1, DATA: 10, APP: 100}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +52,7 @@ def _daemon_section(*, socket: Path, log_dir: Path, user: str | None) -> str:
         f"logfile={escaped(log_dir / 'supervisord.log')}",
         "logfile_maxbytes=2MB",
         "logfile_backups=1",
+        "silent=true",
         "pidfile=%(here)s/supervisord.pid",
         f"childlogdir={escaped(log_dir)}",
         *([f"user={user}"] if user else []),

@@ -41,7 +41,7 @@ def kept_secret(path: Path) -> str:
     """The secret in `path`, generated at the first call."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_private(path, secrets.token_urlsafe(48))
+        write_private(path, secrets.token_hex(24))
     return path.read_text().strip()
 
 

@@ -17,6 +17,12 @@ def tail(file: Path, *, lines: int = 25) -> str:
     return "\n".join(f"    {line}" for line in last) or f"    ({file.name} is empty)"
 
 
+def set_aside(file: Path) -> None:
+    """Keep the log of the run before as `<name>.previous`, so that a log is of one run."""
+    if file.exists():
+        file.replace(file.with_suffix(".previous"))
+
+
 class Follower:
     """What was appended to the `.log` files of a folder since the last call, line by line with the process' name."""
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 
+from stack.health import wait_until
 from stack.scripts import MARKER
 
 _START_TIME_FIELD = 22  # of /proc/<pid>/stat, counted from 1; the name, field 2, ends at the last parenthesis
@@ -78,11 +79,17 @@ def end(processes: Iterable[psutil.Process], *, with_signal: int = signal.SIGTER
     asked = list(processes)
     for process in asked:
         _send(process, with_signal)
-    _, alive = psutil.wait_procs(asked, timeout=wait_s)
-    for process in alive:
-        _send(process, signal.SIGKILL)
-    psutil.wait_procs(alive, timeout=5)
+    if not wait_gone(asked, timeout_s=wait_s):
+        for process in asked:
+            _send(process, signal.SIGKILL)
+        wait_gone(asked, timeout_s=5)
     return [int(process.pid) for process in asked]
+
+
+def wait_gone(processes: Iterable[psutil.Process], *, timeout_s: float) -> bool:
+    """Wait until none of the processes runs. An orphan may stay a zombie for long: nobody need have reaped it."""
+    waited = list(processes)
+    return wait_until(lambda: not any(_runs(process) for process in waited), timeout_s=timeout_s)
 
 
 def _belongs(process: psutil.Process, marker: str, leaders: dict[int, Record]) -> bool:
@@ -105,6 +112,10 @@ def _children(process: psutil.Process) -> list[psutil.Process]:
         return list(process.children(recursive=True))
     except psutil.Error:
         return []
+
+
+def _runs(process: psutil.Process) -> bool:
+    return bool(process.is_running()) and is_running(process.pid)
 
 
 def _send(process: psutil.Process, number: int) -> None:

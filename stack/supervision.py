@@ -12,18 +12,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from stack.config import DATA, Program, supervisord_config
+from stack.config import APP, Program, supervisord_config
 from stack.control import Control, ProcessInfo
 from stack.envfile import write_private
 from stack.errors import StackError
 from stack.health import wait_until
-from stack.logs import tail
+from stack.logs import set_aside, tail
 from stack.paths import make_dir
 from stack.processes import Record, end, is_running, ours, read_record
 from stack.scripts import MARKER
 
 _UNREACHABLE = (OSError, xmlrpc.client.Error)
-# Two groups, each up to ten seconds until KILL, and supervisord's own ticks.
+# Groups one after the other, each up to ten seconds until KILL, and supervisord's own ticks.
 _SHUTDOWN_S = 26.0
 
 
@@ -57,6 +57,8 @@ class Supervisor:
         text = supervisord_config(programs, socket=self.socket, log_dir=self.log_dir, user=user)
         write_private(self.run_dir / "supervisord.conf", text)
         self._remember(programs)
+        for program in programs:
+            set_aside(self.log_file(program.name))
         command = [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", str(self.run_dir / "supervisord.conf")]
         with (self.log_dir / "supervisord.out").open("wb") as out:
             self._child = subprocess.Popen(
@@ -168,7 +170,7 @@ class Supervisor:
 
     def _end_leftovers(self) -> list[tuple[str, int]]:
         """Users of the data first, then the data's own servers by their own signals, then whatever is left."""
-        data = {name: entry for name, entry in self._remembered().items() if entry["group"] == DATA}
+        data = {name: entry for name, entry in self._remembered().items() if entry["group"] != APP}
         servers = {r.pid: n for n, e in data.items() if (r := read_record(Path(e["pid_file"]))) and r.is_alive()}
         found = self._ours()
         names = {process.pid: servers.get(process.pid) or str(process.name()) for process in found}

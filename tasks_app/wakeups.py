@@ -11,6 +11,7 @@ import contextlib
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from uuid import UUID
 
@@ -42,6 +43,19 @@ def rings(lane: str, task_ids: Iterable[UUID], *, freed: int = 0) -> list[Ring]:
     """What to ring after tasks of a lane changed; ``freed`` slots became free by it."""
     bells = [(task_channel(task_id), "") for task_id in task_ids]
     return [*bells, (DISPATCH, f"{lane}:{freed}")] if freed else bells
+
+
+def merged(bells: Iterable[Ring]) -> list[Ring]:
+    """The same rings in as few: each channel once, the freed slots of each lane in one sum."""
+    freed: Counter[str] = Counter()
+    channels: dict[Ring, None] = {}
+    for channel, text in bells:
+        lane, _, count = text.partition(":")
+        if count:
+            freed[lane] += int(count)
+        else:
+            channels[channel, text] = None
+    return [*channels, *((DISPATCH, f"{lane}:{count}") for lane, count in freed.items())]
 
 
 class Bell:
@@ -81,19 +95,19 @@ class AsyncBell:
 
     def __init__(self) -> None:
         self._client: redis.asyncio.Redis | None = None
-        self._waiting: dict[Ring, None] = {}
+        self._waiting: list[Ring] = []
         self._ringer: asyncio.Task[None] | None = None
 
     def ring(self, bells: Iterable[Ring]) -> None:
         if not settings.REDIS_URL:
             return
-        self._waiting.update(dict.fromkeys(bells))
+        self._waiting.extend(bells)
         if self._waiting and (self._ringer is None or self._ringer.done()):
             self._ringer = asyncio.create_task(self._run())
 
     async def _run(self) -> None:
         while self._waiting:
-            bells, self._waiting = self._waiting, {}
+            bells, self._waiting = merged(self._waiting), []
             try:
                 if self._client is None:
                     self._client = redis.asyncio.Redis.from_url(settings.REDIS_URL, **_TIMEOUTS)

@@ -1,7 +1,7 @@
 """Writes ``manifest.json``: every data file of pydicom's wheel, and whether the agent ``imaging`` decodes it.
 
-``python -m examples.imaging.build_manifest`` — the same wheel gives the same file, byte for byte. Nothing is downloaded:
-what pydicom only registers for download does not stand in the wheel's record and is not listed.
+``python -m examples.imaging.build_manifest``: the same wheel gives the same file, byte for byte. Nothing is
+downloaded: what pydicom only registers for download does not stand in the wheel's record and is not listed.
 """
 
 from __future__ import annotations

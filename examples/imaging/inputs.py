@@ -16,7 +16,7 @@ _HEAD_BYTES = 4096
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Study:
-    """One file to send. ``decodes`` is None where nobody tried yet; ``reason`` is the agent's code where it is False."""
+    """One file to send. ``decodes`` is None where nobody tried yet; ``reason`` is the agent's code if it is False."""
 
     name: str
     path: Path
@@ -58,7 +58,7 @@ def sniffed(path: Path) -> str | None:
 
 
 def manifest() -> dict[str, Any]:
-    """The committed listing: ``{"package", "version", "counts", "files": [{name, size_bytes, sha256, decodes, …}]}``."""
+    """The committed listing: package, version, counts, and ``files``, each with the fields of its line."""
     content: dict[str, Any] = json.loads(MANIFEST.read_text(encoding="utf-8"))
     return content
 

@@ -8,9 +8,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
-from stack.config import DATA, Program
+from stack.config import DATA, HELPER, Program
 from stack.envfile import write_private
 from stack.errors import StackError
 from stack.paths import Account, make_dir, socket_fits
@@ -38,9 +37,11 @@ class Place:
 class DataServer(ABC):
     """One server. The folder `<root>/<name>` and its configuration belong to us, `data` and `run` to the account."""
 
-    name: ClassVar[str]
-    variable: ClassVar[str]
+    name: str
+    variable: str
     """The environment variable that carries the server's URL."""
+    helpers: tuple[str, ...] = ()
+    """Names of programs that run beside the server and only for it."""
 
     def __init__(self, place: Place) -> None:
         self.place = place
@@ -114,7 +115,7 @@ class DataServer(ABC):
             name=label,
             script=self.write(f"{label}.sh", text),
             pid_file=pid_file,
-            group=DATA,
+            group=HELPER if label in self.helpers else DATA,
             user=self.user,
             stop_signal=stop,
             autostart=True,

@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stack.config import Program
 from stack.data.base import DataServer, Place
@@ -80,8 +80,8 @@ class Container(DataServer):
     """One of `IMAGES` on a loopback port."""
 
     def __init__(self, place: Place, name: str) -> None:
-        self.name, self.image = name, IMAGES[name]  # type: ignore[misc]
-        self.variable = self.image.variable  # type: ignore[misc]
+        self.name, self.image = name, IMAGES[name]
+        self.variable = self.image.variable
         super().__init__(place)
         digest = hashlib.sha256(os.fsencode(self.dir)).hexdigest()[:8]
         self.container = f"a2a-{digest}-{name}"
@@ -94,8 +94,8 @@ class Container(DataServer):
     def programs(self) -> list[Program]:
         """The client; run as ourselves, who may speak to the engine. What an earlier one left is removed first."""
         command = ["sh", "-c", f'docker rm -f {self.container} >/dev/null 2>&1; exec "$@"', "sh", *self._run_command()]
-        program = self.program(command, env={"HOME": os.environ.get("HOME", "/")})
-        return [Program(**{**{field: getattr(program, field) for field in program.__slots__}, "user": None})]
+        env = {name: value for name, value in os.environ.items() if name == "HOME" or name.startswith("DOCKER_")}
+        return [replace(self.program(command, env=env), user=None)]
 
     def url(self) -> str | None:
         """On the port chosen; None before."""

@@ -13,10 +13,9 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi, convert_color_space
 from pydicom.pixels.utils import as_pixel_options
 
-from tasks_app.agents import AgentError
 from workers.agents.imaging import codestream, facts
 from workers.agents.imaging.dicom_object import DicomObject, looks_like_dicom, parse
-from workers.agents.imaging.errors import failure
+from workers.agents.imaging.errors import failure, guarded
 from workers.agents.imaging.model import MAX_FRAME_SAMPLES, Array, Source, Window
 
 __all__ = ["MEDIA_TYPE", "looks_like_dicom", "open_dicom"]
@@ -54,19 +53,13 @@ def open_dicom(data: bytes) -> Source:
 
 def _decode(obj: DicomObject, frame_index: int) -> Array:
     """Stored values (rows, columns), or RGB (rows, columns, 3)."""
-    try:
+    with guarded("undecodable"):
         pixels, properties = _decode_frame(obj, frame_index)
         interpretation = str(properties["photometric_interpretation"])
         if interpretation == "PALETTE COLOR":
-            return np.asarray(apply_color_lut(pixels, obj.ds))
-        if interpretation in ("YBR_FULL", "YBR_FULL_422"):
-            return np.asarray(convert_color_space(pixels, interpretation, "RGB"))
-    except AgentError:
-        raise
-    except NotImplementedError:
-        raise failure("unsupported") from None
-    except Exception:  # includes MemoryError: decoders raise whatever they raise, and may quote the file
-        raise failure("undecodable") from None
+            pixels = apply_color_lut(pixels, obj.ds)
+        elif interpretation in ("YBR_FULL", "YBR_FULL_422"):
+            pixels = convert_color_space(pixels, interpretation, "RGB")
     return pixels
 
 
@@ -98,10 +91,8 @@ def _checked(obj: DicomObject, stream: bytes) -> bytes:
 def _to_output(ds: Dataset, values: Array, frame_index: int) -> Array:
     """Stored values → output units by the modality LUT or the frame's rescale (PS3.3 C.11.1), float64."""
     if "ModalityLUTSequence" in ds:
-        try:
+        with guarded("bad_header"):
             return np.asarray(apply_modality_lut(values, ds), dtype=np.float64)
-        except Exception:
-            raise failure("bad_header") from None
     slope = facts.reals(ds, "RescaleSlope", frame_index)[:1] or [1.0]
     intercept = facts.reals(ds, "RescaleIntercept", frame_index)[:1] or [0.0]
     return np.asarray(values.astype(np.float64) * (slope[0] or 1.0) + intercept[0])
@@ -156,7 +147,5 @@ def _colour_bits(obj: DicomObject) -> int:
     """Bits of a colour sample after decoding."""
     if facts.photometric(obj.ds) != "PALETTE COLOR":
         return facts.whole(obj.ds, "BitsStored") or obj.bits_allocated
-    try:
+    with guarded("bad_header"):
         return 16 if int(obj.ds.RedPaletteColorLookupTableDescriptor[2]) > 8 else 8
-    except Exception:
-        raise failure("bad_header") from None

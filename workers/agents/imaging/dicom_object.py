@@ -18,7 +18,7 @@ from pydicom.uid import (
 )
 
 from workers.agents.imaging import facts
-from workers.agents.imaging.errors import failure
+from workers.agents.imaging.errors import failure, guarded
 from workers.agents.imaging.model import MAX_FRAME_BYTES, MAX_FRAME_SAMPLES
 
 _PIXEL_TAGS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
@@ -90,12 +90,10 @@ def _has_preamble(data: bytes) -> bool:
 def _parse(data: bytes) -> DicomObject:
     framed = _has_preamble(data)
     _check_inflated(data)
-    try:
+    with guarded("undecodable" if framed else "not_an_image"):
         ds = dcmread(BytesIO(data if framed else data.lstrip()), force=not framed)
         meaningful = framed or any(tag in ds for tag in ("SOPClassUID", "Modality", "Rows"))
         syntax = ds.file_meta.get("TransferSyntaxUID")
-    except Exception:
-        raise failure("undecodable" if framed else "not_an_image") from None
     if not meaningful:
         raise failure("not_an_image")
     obj = DicomObject(ds=ds, syntax=UID(syntax or _guessed_syntax(ds)))
@@ -117,26 +115,24 @@ def _check_inflated(data: bytes) -> None:
     meta_bytes = int.from_bytes(data[140:144], "little")
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     total, rest = 0, data[144 + meta_bytes :]
-    try:
+    with guarded("undecodable"):
         while rest and total <= _MAX_INFLATED_BYTES:
             total += len(inflater.decompress(rest, 1 << 20))
             rest = inflater.unconsumed_tail
-    except zlib.error:
-        raise failure("undecodable") from None
     if total > _MAX_INFLATED_BYTES:
         raise failure("too_large")
 
 
 def _require_pixels(obj: DicomObject) -> None:
-    try:
+    with guarded("undecodable"):
         present = bool(obj.pixel_bytes)
-    except Exception:
-        raise failure("undecodable") from None
     if not present or "Rows" not in obj.ds or "Columns" not in obj.ds:
         raise failure("no_pixels")
 
 
 def _check_bounds(obj: DicomObject) -> None:
+    if facts.syntax_name(obj.syntax) == "unknown":
+        raise failure("unsupported")
     rows, columns = (facts.whole(obj.ds, tag) or 0 for tag in ("Rows", "Columns"))
     if min(rows, columns) < 1 or obj.samples not in (1, 3) or obj.bits_allocated not in (1, 8, 16, 32, 64):
         raise failure("bad_header")
@@ -175,7 +171,5 @@ def _fill_native(obj: DicomObject) -> None:
 
 
 def _expected_bytes(obj: DicomObject) -> int:
-    try:
+    with guarded("bad_header"):
         return max(1, get_expected_length(obj.ds))
-    except Exception:
-        raise failure("bad_header") from None

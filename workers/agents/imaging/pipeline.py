@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from workers.agents.imaging.errors import failure
+from workers.agents.imaging.errors import guarded
 from workers.agents.imaging.model import Array, Source, Window
 from workers.agents.imaging.preview import Preview, render
 from workers.agents.imaging.quiet import quiet
@@ -64,17 +64,14 @@ def examine(data: bytes, options: Options, report: Report) -> Finding:
 
     Raises :class:`tasks_app.agents.AgentError` with a code of ``errors.SENTENCES``.
     """
-    with quiet():
-        try:
-            report(0.0, "reading")
-            source = open_image(data)
-            measured = _decode_and_count(source, lambda done: report(0.1 + 0.6 * done, "decoding"))
-            report(0.7, "measuring")
-            facts = _describe(source, measured, options)
-            report(0.8, "rendering")
-            preview = render(source, measured.shown, longest_px=options.preview_px, window=options.window)
-        except MemoryError:
-            raise failure("too_large") from None
+    with quiet(), guarded("failed"):
+        report(0.0, "reading")
+        source = open_image(data)
+        measured = _decode_and_count(source, lambda done: report(0.1 + 0.6 * done, "decoding"))
+        report(0.7, "measuring")
+        facts = _describe(source, measured, options)
+        report(0.8, "rendering")
+        preview = render(source, measured.shown, longest_px=options.preview_px, window=options.window)
     report(1.0, "rendered")
     facts |= {"size_bytes": len(data), "preview": _describe_preview(source, preview)}
     return Finding(report=facts, png=preview.png)

@@ -22,6 +22,7 @@ _SHOULDER_GREYS = 32.0
 #: ...and is widened to this share of the whole range, so that noise is not all that shows.
 _LEAST_SHOULDERED = 0.15
 _LOW_PERCENT, _HIGH_PERCENT = 1.0, 99.0
+_FOOTROOM = 0.1
 #: A single value that fills more than this share of the image is background, not anatomy.
 _BACKGROUND_SHARE = 0.10
 #: Nothing is thinner than air (-1000 HU): what lies below is outside the field of view. Above the second there is body.
@@ -123,8 +124,13 @@ def _shows(shown: Array) -> bool:
 
 
 def _robust_window(foreground: Array, everything: Array) -> Window:
-    """From the 1st to the 99th percentile of the foreground; from min to max where those are equal."""
+    """From the 1st to the 99th percentile of the foreground; from min to max where those are equal.
+
+    Where there is a background, it begins a little lower: the darkest of the foreground must not merge with it.
+    """
     low, high = np.percentile(foreground, (_LOW_PERCENT, _HIGH_PERCENT))
+    if foreground.size < everything.size:
+        low = max(float(everything.min()), low - _FOOTROOM * (high - low))
     if high <= low:
         low, high = everything.min(), everything.max()
     return Window(center=float((low + high) / 2), width=float(high - low))

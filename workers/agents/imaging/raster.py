@@ -7,12 +7,13 @@ from io import BytesIO
 import numpy as np
 from PIL import Image, ImageOps
 
-from workers.agents.imaging.errors import failure
+from workers.agents.imaging.errors import failure, guarded
 from workers.agents.imaging.model import MAX_FRAME_BYTES, MAX_FRAME_SAMPLES, Array, Source
 
 _MAGIC = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg"}
 #: How each of Pillow's modes is measured: as it is, or converted to this one.
 _TARGETS = {"1": "L", "L": "L", "LA": "L", "I;16": "I;16", "I;16B": "I;16B", "I": "I"}
+_ORIENTATION = 0x0112
 _SIXTEEN_BITS = ("I;16", "I;16B", "I")
 
 
@@ -26,7 +27,7 @@ def open_raster(data: bytes) -> Source:
     kind = media_type(data) or ""
     picture = _open(data)
     columns, rows = picture.size
-    if picture.getexif().get(0x0112, 1) in (5, 6, 7, 8):  # Orientation: a quarter turn
+    if _is_turned(picture):
         columns, rows = rows, columns
     samples = len(picture.getbands())
     if rows * columns * max(samples, 3) > MAX_FRAME_BYTES or rows * columns * samples > MAX_FRAME_SAMPLES:
@@ -42,20 +43,24 @@ def open_raster(data: bytes) -> Source:
 
 
 def _open(data: bytes) -> Image.Image:
-    try:
-        return Image.open(BytesIO(data), formats=("PNG", "JPEG"))
-    except Image.DecompressionBombError:
-        raise failure("too_large") from None
-    except Exception:
-        raise failure("undecodable") from None
+    with guarded("undecodable"):
+        try:
+            return Image.open(BytesIO(data), formats=("PNG", "JPEG"))
+        except Image.DecompressionBombError:
+            raise failure("too_large") from None
+
+
+def _is_turned(picture: Image.Image) -> bool:
+    """Whether EXIF asks for a quarter turn. JPEG only: a PNG may hold EXIF behind its pixels, still to be decoded."""
+    with guarded("undecodable"):
+        return picture.format == "JPEG" and picture.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
 
 
 def _decode(data: bytes) -> Array:
-    """Grey values (rows, columns), or RGB (rows, columns, 3); upright, transparency left out."""
+    """Grey values (rows, columns), or RGB (rows, columns, 3); a JPEG upright, transparency left out."""
     picture = _open(data)
-    try:
-        upright = ImageOps.exif_transpose(picture)
-        target = _TARGETS.get(upright.mode, "RGB")
-        return np.asarray(upright if upright.mode == target else upright.convert(target))
-    except Exception:
-        raise failure("undecodable") from None
+    with guarded("undecodable"):
+        if picture.format == "JPEG":
+            picture = ImageOps.exif_transpose(picture)
+        target = _TARGETS.get(picture.mode, "RGB")
+        return np.asarray(picture if picture.mode == target else picture.convert(target))
