@@ -56,10 +56,15 @@ A2A_SWEEP_S = env.float("A2A_SWEEP_S", default=5.0)
 # --- Database: the truth ----------------------------------------------------------------------------------------------
 DATABASES = {"default": env.db_url("DATABASE_URL", default="postgresql://a2a@127.0.0.1:5432/a2a")}
 DATABASES["default"]["ENGINE"] = "django.db.backends.postgresql"
+#: Lets the engine's statements be prepared (Django turns it off; its own queries still bind in the client), planned once
+#: per connection, and by index whatever a young table's statistics say.
+DATABASES["default"].setdefault("OPTIONS", {}).update(
+    prepare_threshold=1, options="-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c jit=off"
+)
 #: Threads of the web process share this many connections; workers keep one each.
 A2A_WEB_POOL_SIZE = env.int("A2A_WEB_POOL_SIZE", default=8)
 if env.bool("A2A_DB_POOL", default=False):
-    DATABASES["default"].setdefault("OPTIONS", {})["pool"] = {"min_size": 1, "max_size": A2A_WEB_POOL_SIZE}
+    DATABASES["default"]["OPTIONS"]["pool"] = {"min_size": 1, "max_size": A2A_WEB_POOL_SIZE}
 else:
     DATABASES["default"]["CONN_MAX_AGE"] = None
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

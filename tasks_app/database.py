@@ -20,7 +20,7 @@ RECONNECT_S = 0.2
 
 def conninfo() -> dict[str, Any]:
     """What psycopg needs to connect to Django's database."""
-    keep = ("dbname", "user", "password", "host", "port", "sslmode")
+    keep = ("dbname", "user", "password", "host", "port", "sslmode", "options", "prepare_threshold")
     params = connection.get_connection_params()
     return {name: params[name] for name in keep if params.get(name)}
 

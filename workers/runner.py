@@ -62,18 +62,13 @@ class CpuRunner:
         self._table = table
 
     def claim(self, task_id: UUID, epoch: int) -> Run | None:
-        request = _request(task_id, epoch)
-        self._table.take(_index(), request.attempt_id)
-        try:
-            claim = persist(engine.claim, [request])[0]
-        except BaseException:
-            self._table.clear(_index())
-            raise
+        claim = persist(engine.claim, [_request(task_id, epoch)])[0]
         if claim is None:
-            self._table.clear(_index())
             return None
-        bell.ring(rings(claim.lane, [task_id]))
+        # Only what was granted may be seen by the heartbeat: to it, an attempt that is not in the database is lost.
         index = _index()
+        self._table.take(index, claim.attempt_id)
+        bell.ring(rings(claim.lane, [task_id]))
         return Run(claim, CpuRecorder(claim, lambda: self._table.told_to_stop(index)))
 
     def execute(self, run: Run) -> None:
