@@ -58,17 +58,23 @@ def find_rabbitmq() -> Path | None:
 def reachable(program: Path, *, tree: Path, account: Account | None, copies: Path) -> Path:
     """`program` itself when `account` can run it; otherwise the same program in a copy of `tree` below `copies`.
 
-    The copy is made once per tree and keeps its inner layout, by which PostgreSQL finds its libraries.
+    The copy is made once per tree. It keeps the wheel's layout, `<package>/<tree>` beside `<package>.libs`, by which
+    the programs find their libraries.
     """
     if account is None or _may_run(program):
         return program
-    source = tree.stat()
-    copy = make_dir(copies, mode=0o711) / f"{tree.name}-{int(source.st_mtime)}"
+    package = tree.parent
+    copy = make_dir(copies, mode=0o711) / f"{package.name}-{tree.name}-{int(tree.stat().st_mtime)}"
     if not copy.exists():
         draft = copies / f".{copy.name}.{os.getpid()}"
-        _copy_readable(tree, draft)
+        _copy_readable(tree, draft / package.name / tree.name)
+        libraries = package.with_name(f"{package.name}.libs")
+        if libraries.is_dir():
+            _copy_readable(libraries, draft / libraries.name)
+        for folder in (draft, draft / package.name):
+            folder.chmod(0o711)
         draft.rename(copy)
-    return copy / program.relative_to(tree)
+    return copy / package.name / tree.name / program.relative_to(tree)
 
 
 def _may_run(program: Path) -> bool:

@@ -12,12 +12,12 @@ _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def end_like_ctrl_c() -> None:
-    """Make TERM and HUP raise KeyboardInterrupt, so that every `finally` runs."""
+    """Make TERM and HUP raise KeyboardInterrupt, so that every `finally` runs; INT too where a shell had it ignored."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in _ENDING:
         signal.signal(number, interrupt)
 
 

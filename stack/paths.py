@@ -112,7 +112,7 @@ def control_socket(run_dir: Path, state_dir: Path) -> Path:
     if socket_fits(path, margin=SUPERVISOR_SOCKET_MARGIN):
         return path
     room = make_dir(make_outside(state_dir) / "control", mode=0o700)
-    return room / f"{run_dir.parent.name}-{run_dir.name}.sock"
+    return room / ("-".join(run_dir.relative_to(state_dir).parts) + ".sock")
 
 
 def remove_tree(path: Path) -> None:

@@ -19,9 +19,6 @@ class Client(models.Model):
     is_active = models.BooleanField(default=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
-    #: What DRF's permission classes ask of a request's user.
-    is_authenticated = True
-
     def __str__(self) -> str:
         return self.name
 

@@ -1,0 +1,42 @@
+"""The ASGI application: what is hot or streams is a Starlette route; everything else is Django."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "a2a_project.settings")
+# Django's threads share a few connections; one per request would be opened otherwise.
+os.environ.setdefault("A2A_DB_POOL", "1")
+
+from django.core.asgi import get_asgi_application
+
+django_application = get_asgi_application()
+
+from django.conf import settings
+from starlette.applications import Starlette
+from starlette.routing import Mount, Route
+
+from a2a_project.limits import BoundedBody
+from tasks_app.a2a import routes
+from tasks_app.api import streams
+from tasks_app.web import close_web
+
+
+@asynccontextmanager
+async def lifespan(_: Starlette) -> AsyncIterator[None]:
+    yield
+    await close_web()
+
+
+application = Starlette(
+    routes=[
+        Route("/healthz", routes.health),
+        *routes.ROUTES,
+        Route("/api/v1/tasks/{task_id}/events/", streams.events),
+        Route("/api/v1/artifacts/{artifact_id}/content", streams.content),
+        Mount("/", BoundedBody(django_application, settings.A2A_MAX_BODY_BYTES)),
+    ],
+    lifespan=lifespan,
+)

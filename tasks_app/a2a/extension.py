@@ -1,0 +1,98 @@
+"""Our one extension of A2A: what the protocol has no field for travels in the message's metadata under this URI.
+
+The same names are plain fields over REST.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.utils.dateparse import parse_datetime
+
+from tasks_app.a2a.errors import invalid
+from tasks_app.status import Priority
+
+URI = "urn:a2a-task-manager:task-options:v1"
+DESCRIPTION = "Priority, timeout, earliest start, parameters and resources of a task."
+FIELDS = ("priority", "timeout_s", "run_after", "parameters", "resources")
+#: The longest timeout that may be asked for, in seconds: 30 days.
+TIMEOUT_MAX_S = 30 * 86_400.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskOptions:
+    """How a task is to be run; None means the agent's default."""
+
+    priority: Priority = Priority.NORMAL
+    timeout_s: float | None = None
+    run_after: datetime | None = None
+    parameters: dict[str, Any] = field(default_factory=dict)
+    resources: dict[str, Any] = field(default_factory=dict)
+
+
+def parse(data: Any, *, path: str) -> TaskOptions:
+    """The options in a JSON object; ``path`` is where it stands, for errors.
+
+    Raises InvalidParamsError naming the field that is unknown, of the wrong type or out of range.
+    """
+    if not isinstance(data, Mapping):
+        raise invalid(path, "must be an object")
+    unknown = sorted(set(data) - set(FIELDS))
+    if unknown:
+        raise invalid(_join(path, unknown[0]), f"unknown; there are: {', '.join(FIELDS)}")
+    return TaskOptions(
+        priority=_priority(data.get("priority"), _join(path, "priority")),
+        timeout_s=_timeout_s(data.get("timeout_s"), _join(path, "timeout_s")),
+        run_after=_run_after(data.get("run_after"), _join(path, "run_after")),
+        parameters=_object(data.get("parameters"), _join(path, "parameters")),
+        resources=_object(data.get("resources"), _join(path, "resources")),
+    )
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def _priority(value: Any, path: str) -> Priority:
+    if value is None:
+        return Priority.NORMAL
+    if not isinstance(value, str):
+        raise invalid(path, f"must be one of {', '.join(Priority.labels)}")
+    try:
+        return Priority.parse(value)
+    except ValueError as error:
+        raise invalid(path, str(error)) from error
+
+
+def _timeout_s(value: Any, path: str) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise invalid(path, "must be a number of seconds")
+    if not 0 < value <= TIMEOUT_MAX_S:
+        raise invalid(path, f"must be more than 0 and at most {TIMEOUT_MAX_S:g} seconds")
+    return float(value)
+
+
+def _run_after(value: Any, path: str) -> datetime | None:
+    if value is None:
+        return None
+    try:
+        instant = parse_datetime(value) if isinstance(value, str) else None
+    except ValueError:
+        instant = None
+    if instant is None or instant.tzinfo is None:
+        raise invalid(path, "must be an ISO 8601 instant with its offset, e.g. 2026-01-31T12:00:00Z")
+    return instant
+
+
+def _object(value: Any, path: str) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise invalid(path, "must be an object")
+    return dict(value)

@@ -1,0 +1,43 @@
+"""What the Starlette routes share: the bounded body, the caller, the server's own address."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from tasks_app.authentication import CHALLENGE, Caller, Unauthenticated
+from tasks_app.web import web
+
+
+class BodyTooLarge(Exception):
+    """The body is larger than ``A2A_MAX_BODY_BYTES``."""
+
+
+async def body(request: Request) -> bytes:
+    """The request's body. Raises :class:`BodyTooLarge`, without reading further than the limit."""
+    limit = settings.A2A_MAX_BODY_BYTES
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > limit:
+        raise BodyTooLarge(f"the body has {declared} bytes; the limit is {limit}")
+    chunks, size_bytes = [], 0
+    async for chunk in request.stream():
+        size_bytes += len(chunk)
+        if size_bytes > limit:
+            raise BodyTooLarge(f"the body has more than {limit} bytes")
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+async def caller(request: Request) -> Caller:
+    """Who asks. Raises Unauthenticated."""
+    return await web().caller(request.headers, request.client.host if request.client else None)
+
+
+def unauthenticated(error: Unauthenticated) -> Response:
+    return JSONResponse({"detail": str(error)}, status_code=401, headers={"WWW-Authenticate": CHALLENGE})
+
+
+def base_url(request: Request) -> str:
+    """Where this client reaches the server."""
+    return settings.A2A_PUBLIC_URL.rstrip("/") or f"{request.url.scheme}://{request.url.netloc}"

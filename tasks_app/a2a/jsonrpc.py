@@ -1,0 +1,260 @@
+"""The JSON-RPC binding (A2A 1.0, section 9): one address per agent, and the operations the main job needs.
+
+Starlette routes: nothing of Django stands between the socket and the engine here.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import orjson
+from a2a.types import (
+    CancelTaskRequest,
+    GetTaskRequest,
+    Message,
+    SendMessageConfiguration,
+    SendMessageResponse,
+    StreamResponse,
+)
+from django.conf import settings
+from sse_starlette import EventSourceResponse
+from starlette.requests import Request
+from starlette.responses import Response
+
+from tasks_app import operations, reads
+from tasks_app.a2a import http, parse, wire
+from tasks_app.a2a.errors import (
+    A2AError,
+    InternalError,
+    InvalidRequestError,
+    JSONParseError,
+    MethodNotFoundError,
+    PushNotificationNotSupportedError,
+    TaskNotCancelableError,
+    TaskNotFoundError,
+    VersionNotSupportedError,
+    invalid,
+    jsonrpc_error,
+)
+from tasks_app.agents import AgentSpec
+from tasks_app.authentication import Caller, Unauthenticated
+from tasks_app.engine import Created, NewTask
+from tasks_app.status import TERMINAL, TaskStatus
+from tasks_app.web import web
+
+log = logging.getLogger(__name__)
+
+VERSION = "1.0"
+KEEP_ALIVE_S = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One JSON-RPC call: who, to which agent, with what."""
+
+    caller: Caller
+    spec: AgentSpec
+    method: str
+    params: dict[str, Any]
+    id: Any
+
+
+async def endpoint(request: Request, spec: AgentSpec) -> Response:
+    """Answers one POST to an agent's address. Errors are JSON-RPC errors with HTTP 200, except 401."""
+    call_id: Any = None
+    try:
+        caller = await http.caller(request)
+        data = _decoded(await http.body(request))
+        call_id = data.get("id")
+        _check_envelope(data)
+        _check_version(request)
+        call = Call(caller, spec, data["method"], data.get("params") or {}, call_id)
+        if call.method == "SendStreamingMessage":
+            return await _stream(call)
+        return _answer(call_id, result=wire.as_dict(await _operation(call.method)(call)))
+    except Unauthenticated as error:
+        return http.unauthenticated(error)
+    except http.BodyTooLarge as error:
+        return _answer(call_id, error=InvalidRequestError(f"body: {error}"), status=413)
+    except A2AError as error:
+        return _answer(call_id, error=error)
+    except Exception:
+        log.exception("JSON-RPC: a call failed")
+        return _answer(call_id, error=InternalError("the server could not answer; nothing was changed by half"))
+
+
+def _decoded(body: bytes) -> dict[str, Any]:
+    try:
+        data = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise JSONParseError(f"the body is not JSON: {error}") from None
+    if not isinstance(data, dict):
+        raise InvalidRequestError("the body must be one JSON-RPC object; batches are not supported")
+    return data
+
+
+def _check_envelope(data: dict[str, Any]) -> None:
+    if data.get("jsonrpc") != "2.0":
+        raise InvalidRequestError("jsonrpc: must be '2.0'")
+    if not isinstance(data.get("method"), str):
+        raise InvalidRequestError("method: is required")
+    if not isinstance(data.get("id"), str | int | None) or isinstance(data.get("id"), bool):
+        raise InvalidRequestError("id: must be a string or a number")
+    if not isinstance(data.get("params", {}), dict | None):
+        raise invalid("params", "must be an object")
+
+
+def _check_version(request: Request) -> None:
+    """A2A 1.0, section 3.6: Major.Minor, a patch is ignored; nothing said is taken as the current version."""
+    asked = request.headers.get("a2a-version") or request.query_params.get("A2A-Version") or VERSION
+    if asked.split(".")[:2] != VERSION.split("."):
+        raise VersionNotSupportedError(f"A2A-Version: '{asked[:20]}' is not supported; supported is {VERSION}")
+
+
+def _operation(method: str) -> Callable[[Call], Awaitable[Any]]:
+    operations_by_name: dict[str, Callable[[Call], Awaitable[Any]]] = {
+        "SendMessage": _send,
+        "GetTask": _get,
+        "CancelTask": _cancel,
+    }
+    if method not in operations_by_name:
+        raise MethodNotFoundError(f"method: no method '{method[:100]}'")
+    return operations_by_name[method]
+
+
+async def _send(call: Call) -> SendMessageResponse:
+    item, configuration = _new_task(call)
+    if configuration.return_immediately:
+        created = await _accept(item)
+        if created.repeated:
+            return SendMessageResponse(task=await _read(call, created.task_id, _history_length(configuration)))
+        return SendMessageResponse(task=_submitted(item, created, _history_length(configuration)))
+    async with web().hub.follow(item.id) as changed:
+        created = await _accept(item)
+        if not created.repeated:
+            await web().settled(item.id, wait_s=settings.A2A_BLOCKING_WAIT_S, changed=changed)
+            return SendMessageResponse(task=await _read(call, item.id, _history_length(configuration)))
+    async with web().hub.follow(created.task_id) as changed:
+        await web().settled(created.task_id, wait_s=settings.A2A_BLOCKING_WAIT_S, changed=changed)
+    return SendMessageResponse(task=await _read(call, created.task_id, _history_length(configuration)))
+
+
+async def _get(call: Call) -> Any:
+    request = parse.proto(call.params, GetTaskRequest(), path="params")
+    if not request.id:
+        raise invalid("id", "is required")
+    return await _read(call, operations.task_id(request.id), _history_length(request))
+
+
+async def _cancel(call: Call) -> Any:
+    request = parse.proto(call.params, CancelTaskRequest(), path="params")
+    if not request.id:
+        raise invalid("id", "is required")
+    task_id = operations.task_id(request.id)
+    record = await web().read(
+        reads.task, task_id, client_id=call.caller.client_id, agent=call.spec.name, history=False, artifacts=False
+    )
+    if record is None:
+        raise TaskNotFoundError(f"no task '{task_id}'")
+    if not await web().cancel(task_id, by="its client"):
+        raise TaskNotCancelableError(f"task {task_id} has ended already")
+    return await _read(call, task_id, None)
+
+
+async def _stream(call: Call) -> Response:
+    """Task first, then its events in order; ends when it is terminal or needs input (A2A 1.0, section 3.1.2)."""
+    item, configuration = _new_task(call)
+    created = await _accept(item)
+    return EventSourceResponse(_events(call, item, created, configuration), ping=KEEP_ALIVE_S, sep="\n")
+
+
+async def _events(
+    call: Call, item: NewTask, created: Created, configuration: SendMessageConfiguration
+) -> AsyncIterator[dict[str, str]]:
+    if created.repeated:
+        task = await _read(call, created.task_id, _history_length(configuration))
+        after = int(task.metadata["generation"])
+    else:
+        task, after = _submitted(item, created, _history_length(configuration)), 1
+    yield _sse(call.id, StreamResponse(task=task), after)
+    if task.status.state in {wire.STATES[status] for status in TERMINAL}:
+        return
+    async for event in web().follow(created.task_id, after=after):
+        yield _sse(call.id, wire.event(event, context_id=task.context_id), event.generation)
+        if event.kind == "status" and event.status == TaskStatus.INPUT_REQUIRED:
+            return
+
+
+def _new_task(call: Call) -> tuple[NewTask, SendMessageConfiguration]:
+    """The task that a SendMessage asks for, checked; and how to answer."""
+    params = call.params
+    message: Message = parse.message(params.get("message"), path="message")
+    configuration = parse.proto(params.get("configuration") or {}, SendMessageConfiguration(), path="configuration")
+    _history_length(configuration)
+    if configuration.HasField("task_push_notification_config"):
+        raise PushNotificationNotSupportedError("configuration.taskPushNotificationConfig: not supported yet")
+    metadata = params.get("metadata") or {}
+    if not isinstance(metadata, dict):
+        raise invalid("metadata", "must be an object")
+    item = operations.new_task(
+        client_id=call.caller.client_id,
+        spec=call.spec,
+        message=message,
+        options=operations.options_of(message),
+        metadata=metadata,
+        method=call.method,
+    )
+    return item, configuration
+
+
+async def _accept(item: NewTask) -> Created:
+    created = await web().submit(item)
+    operations.refuse_conflict(created, path="message.messageId")
+    return created
+
+
+async def _read(call: Call, task_id: UUID, history_length: int | None) -> Any:
+    record = await web().read(
+        reads.task,
+        task_id,
+        client_id=call.caller.client_id,
+        agent=call.spec.name,
+        history=history_length != 0,
+    )
+    if record is None:
+        raise TaskNotFoundError(f"no task '{task_id}'")
+    return wire.task(record, history_length=history_length)
+
+
+def _submitted(item: NewTask, created: Created, history_length: int | None) -> Any:
+    message = None if history_length == 0 else item.message
+    return wire.submitted(
+        task_id=created.task_id,
+        context_id=item.context_id,
+        at=created.created_at,
+        metadata=item.metadata,
+        message=message,
+    )
+
+
+def _history_length(request: Any) -> int | None:
+    if not request.HasField("history_length"):
+        return None
+    if request.history_length < 0:
+        raise invalid("historyLength", "must not be negative")
+    return int(request.history_length)
+
+
+def _answer(call_id: Any, *, result: Any = None, error: A2AError | None = None, status: int = 200) -> Response:
+    outcome = {"result": result} if error is None else {"error": jsonrpc_error(error)}
+    body = orjson.dumps({"jsonrpc": "2.0", "id": call_id, **outcome})
+    return Response(body, status_code=status, media_type="application/json")
+
+
+def _sse(call_id: Any, response: StreamResponse, generation: int) -> dict[str, str]:
+    body = {"jsonrpc": "2.0", "id": call_id, "result": wire.as_dict(response)}
+    return {"id": str(generation), "data": orjson.dumps(body).decode()}

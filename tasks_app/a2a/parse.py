@@ -1,0 +1,101 @@
+"""From JSON to A2A's types, strictly where the protobuf parser is lenient: unknown enums, bad base64, wrong types."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from a2a.types import Message, Role
+from google.protobuf.json_format import ParseDict, ParseError
+from google.protobuf.message import Message as Proto
+
+from tasks_app.a2a.errors import invalid
+
+P = TypeVar("P", bound=Proto)
+
+MESSAGE_ID_MAX_CHARS = 256
+CONTEXT_ID_MAX_CHARS = 128
+PARTS_MAX = 1_000
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]*={0,2}")
+
+
+def message(data: Any, *, path: str) -> Message:
+    """A client's message. ``path`` is where it stands in the request, for errors.
+
+    Raises InvalidParamsError naming the field that is missing, of the wrong type, or cannot be decoded.
+    """
+    if data is None:
+        raise invalid(path, "is required")
+    if not isinstance(data, Mapping):
+        raise invalid(path, "must be an object")
+    _check_role(data.get("role"), f"{path}.role")
+    _check_parts(data.get("parts"), f"{path}.parts")
+    parsed = proto(data, Message(), path=path)
+    _check_ids(parsed, path)
+    return parsed
+
+
+def proto(data: Any, into: P, *, path: str) -> P:
+    """Parses ProtoJSON; fields that are not known are ignored (A2A 1.0, section 5.7)."""
+    if not isinstance(data, Mapping):
+        raise invalid(path, "must be an object")
+    try:
+        return ParseDict(data, into, ignore_unknown_fields=True)
+    except (ParseError, ValueError, TypeError, RecursionError) as error:
+        field = ".".join([path, *re.findall(r"Failed to parse (\w+) field", str(error))])
+        reason = str(error).rpartition("field: ")[2] or str(error)
+        raise invalid(field, reason.rstrip(".")[:300] or type(error).__name__) from None
+
+
+def has_nul(data: Any) -> bool:
+    """Whether any text in this JSON holds a NUL character, which PostgreSQL's jsonb cannot keep."""
+    if isinstance(data, str):
+        return "\x00" in data
+    if isinstance(data, Mapping):
+        return any("\x00" in key or has_nul(value) for key, value in data.items())
+    return isinstance(data, list) and any(has_nul(item) for item in data)
+
+
+def _check_role(role: Any, path: str) -> None:
+    if role is None:
+        raise invalid(path, "is required")
+    if role not in ("ROLE_USER", Role.ROLE_USER):
+        raise invalid(path, "must be ROLE_USER")
+
+
+def _check_parts(parts: Any, path: str) -> None:
+    if not parts:
+        raise invalid(path, "is required and must hold at least one part")
+    if not isinstance(parts, list):
+        raise invalid(path, "must be a list")
+    if len(parts) > PARTS_MAX:
+        raise invalid(path, f"may hold at most {PARTS_MAX} parts")
+    for index, part in enumerate(parts):
+        _check_part(part, f"{path}[{index}]")
+
+
+def _check_part(part: Any, path: str) -> None:
+    if not isinstance(part, Mapping):
+        raise invalid(path, "must be an object")
+    kinds = [kind for kind in ("text", "raw", "url", "data") if kind in part]
+    if len(kinds) != 1:
+        raise invalid(path, "must hold exactly one of text, raw, url, data")
+    if kinds[0] != "data" and not isinstance(part[kinds[0]], str):
+        raise invalid(f"{path}.{kinds[0]}", "must be a string")
+    if kinds[0] == "raw":
+        text = part["raw"]
+        if not _BASE64.fullmatch(text) or len(text.rstrip("=")) % 4 == 1:
+            raise invalid(f"{path}.raw", "is not base64")
+    for name in ("mediaType", "media_type", "filename"):
+        if not isinstance(part.get(name, ""), str) or "\x00" in part.get(name, ""):
+            raise invalid(f"{path}.{name}", "must be a string without NUL characters")
+
+
+def _check_ids(parsed: Message, path: str) -> None:
+    limits = {"messageId": (parsed.message_id, MESSAGE_ID_MAX_CHARS), "contextId": (parsed.context_id, CONTEXT_ID_MAX_CHARS)}
+    if not parsed.message_id:
+        raise invalid(f"{path}.messageId", "is required")
+    for name, (text, limit) in limits.items():
+        if len(text) > limit or "\x00" in text:
+            raise invalid(f"{path}.{name}", f"must have at most {limit} characters, none of them NUL")

@@ -1,0 +1,74 @@
+"""The A2A addresses: one per agent, and the default agent's at the root (A2A 1.0, section 8)."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from tasks_app import agents
+from tasks_app.a2a import agent_card, http, jsonrpc
+from tasks_app.engine.core import Statement, Steps
+from tasks_app.web import web
+
+
+async def call(request: Request) -> Response:
+    """POST to an agent's address: the JSON-RPC binding."""
+    try:
+        spec = agents.get(_agent_name(request))
+    except agents.UnknownAgent as error:
+        return _unknown(error)
+    return await jsonrpc.endpoint(request, spec)
+
+
+async def card(request: Request) -> Response:
+    """The agent's card, with an ETag; 304 if the client has it (A2A 1.0, section 8.6)."""
+    try:
+        body, etag = agent_card.rendered(
+            _agent_name(request), base_url=http.base_url(request), open_mode=settings.A2A_OPEN_MODE
+        )
+    except agents.UnknownAgent as error:
+        return _unknown(error)
+    headers = {"ETag": etag, "Cache-Control": f"public, max-age={agent_card.MAX_AGE_S}"}
+    if request.headers.get("if-none-match") == etag:
+        return Response(status_code=304, headers=headers)
+    return Response(body, media_type="application/json", headers=headers)
+
+
+async def home(request: Request) -> Response:
+    """A person at the root is sent to the admin."""
+    return RedirectResponse("/admin/")
+
+
+async def health(request: Request) -> Response:
+    """200 when this process answers and reaches the database; 503 otherwise."""
+    try:
+        await web().read(_ping)
+    except Exception as error:
+        return JSONResponse({"status": "unavailable", "database": type(error).__name__}, status_code=503)
+    return JSONResponse({"status": "ok"})
+
+
+def _agent_name(request: Request) -> str:
+    return str(request.path_params.get("agent", settings.A2A_DEFAULT_AGENT))
+
+
+def _unknown(error: Exception) -> Response:
+    detail = str(error)
+    return JSONResponse({"detail": detail, "errors": [{"field": "agent", "message": detail}]}, status_code=404)
+
+
+def _ping() -> Steps[None]:
+    yield Statement("SELECT 1", {})
+
+
+CARD = ".well-known/agent-card.json"
+ROUTES = [
+    Route("/", home, methods=["GET"]),
+    Route("/", call, methods=["POST"]),
+    Route(f"/{CARD}", card),
+    Route("/a2a/{agent}/", call, methods=["POST"]),
+    Route("/a2a/{agent}", call, methods=["POST"]),
+    Route(f"/a2a/{{agent}}/{CARD}", card),
+]

@@ -1,0 +1,168 @@
+"""Rows ↔ A2A objects. The one table of the wire's names for our states stands here."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from a2a.types import (
+    Artifact,
+    Message,
+    Part,
+    Role,
+    StreamResponse,
+    Task,
+    TaskArtifactUpdateEvent,
+    TaskState,
+    TaskStatusUpdateEvent,
+)
+from a2a.types import TaskStatus as WireStatus
+from google.protobuf.json_format import MessageToDict, ParseDict
+from google.protobuf.struct_pb2 import Struct, Value
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from tasks_app.a2a.extension import URI
+from tasks_app.reads import ArtifactView, EventRecord, PartRecord, TaskRecord
+from tasks_app.status import TaskStatus
+
+if TYPE_CHECKING:
+    from tasks_app.models import Task as TaskModel
+
+#: A2A 1.0, section 4.1.3. Pending is SUBMITTED before the first attempt and WORKING after: see :func:`state`.
+STATES: dict[TaskStatus, TaskState.ValueType] = {
+    TaskStatus.PENDING: TaskState.TASK_STATE_SUBMITTED,
+    TaskStatus.RUNNING: TaskState.TASK_STATE_WORKING,
+    TaskStatus.INPUT_REQUIRED: TaskState.TASK_STATE_INPUT_REQUIRED,
+    TaskStatus.AUTH_REQUIRED: TaskState.TASK_STATE_AUTH_REQUIRED,
+    TaskStatus.COMPLETED: TaskState.TASK_STATE_COMPLETED,
+    TaskStatus.FAILED: TaskState.TASK_STATE_FAILED,
+    TaskStatus.CANCELLED: TaskState.TASK_STATE_CANCELED,
+    TaskStatus.REJECTED: TaskState.TASK_STATE_REJECTED,
+}
+
+
+def state(status: TaskStatus, *, started: bool) -> TaskState.ValueType:
+    """The wire's name for a state; a task that waits for another attempt is still working."""
+    if status == TaskStatus.PENDING and started:
+        return TaskState.TASK_STATE_WORKING
+    return STATES[status]
+
+
+def task(record: TaskRecord, *, history_length: int | None = None) -> Task:
+    """The A2A Task. ``history_length`` None gives all messages, 0 none, n the newest n."""
+    messages = record.messages if history_length is None else record.messages[len(record.messages) - history_length :]
+    if history_length == 0:
+        messages = ()
+    return Task(
+        id=str(record.id),
+        context_id=record.context_id,
+        status=_status(record.status, record),
+        artifacts=[artifact(view) for view in record.artifacts],
+        history=[Message.FromString(data) for data in messages],
+        metadata=_struct({**record.metadata, "generation": record.generation, URI: _ours(record)}),
+    )
+
+
+def submitted(*, task_id: Any, context_id: str, at: datetime, metadata: dict[str, Any], message: bytes | None) -> Task:
+    """The A2A Task as it stands right after it was accepted, without reading it back."""
+    return Task(
+        id=str(task_id),
+        context_id=context_id,
+        status=WireStatus(state=TaskState.TASK_STATE_SUBMITTED, timestamp=_timestamp(at)),
+        history=[] if message is None else [Message.FromString(message)],
+        metadata=_struct({**metadata, "generation": 1}),
+    )
+
+
+def event(record: EventRecord, *, context_id: str) -> StreamResponse:
+    """The A2A stream event of a row of the log."""
+    metadata = _struct({"generation": record.generation, "progress": record.progress, "attempt": record.attempt})
+    if record.kind == "artifact":
+        update = TaskArtifactUpdateEvent.FromString(record.payload or b"")
+        update.artifact.parts.extend(part(item) for item in record.parts)
+        update.metadata.MergeFrom(metadata)
+        return StreamResponse(artifact_update=update)
+    wire_state = state(record.status, started=record.generation > 1)
+    status = WireStatus(state=wire_state, timestamp=_timestamp(record.created_at))
+    message = _message(record.payload, record.error, str(record.task_id), context_id)
+    if message is not None:
+        status.message.CopyFrom(message)
+    return StreamResponse(
+        status_update=TaskStatusUpdateEvent(
+            task_id=str(record.task_id), context_id=context_id, status=status, metadata=metadata
+        )
+    )
+
+
+def artifact(view: ArtifactView) -> Artifact:
+    return Artifact(
+        artifact_id=view.artifact_id,
+        name=view.name,
+        description=view.description,
+        parts=[part(item) for item in view.parts],
+        metadata=_struct(view.metadata) if view.metadata else None,
+    )
+
+
+def part(record: PartRecord) -> Part:
+    """The A2A Part of a stored chunk."""
+    made = Part(media_type=record.media_type, filename=record.filename)
+    if record.kind == "text":
+        made.text = record.content.decode()
+    elif record.kind == "data":
+        made.data.CopyFrom(ParseDict(json.loads(record.content), Value()))
+    else:
+        made.raw = record.content
+    return made
+
+
+def history(model: TaskModel) -> list[Message]:
+    """The conversation of a task, oldest first."""
+    said = model.events.exclude(kind="artifact").exclude(payload=None).values_list("payload", flat=True)
+    return [Message.FromString(bytes(data)) for data in (model.request.message, *said)]
+
+
+def as_dict(message: Any) -> dict[str, Any]:
+    """ProtoJSON of an A2A object."""
+    return MessageToDict(message)
+
+
+def _status(status: TaskStatus, record: TaskRecord) -> WireStatus:
+    made = WireStatus(state=state(status, started=record.attempt > 0), timestamp=_timestamp(record.updated_at))
+    message = _message(record.status_message, record.error, str(record.id), record.context_id)
+    if message is not None:
+        made.message.CopyFrom(message)
+    return made
+
+
+def _message(payload: bytes | None, error: dict[str, str] | None, task_id: str, context_id: str) -> Message | None:
+    if payload:
+        return Message.FromString(payload)
+    if not error:
+        return None
+    # Somebody else than the agent made the change: say why in its place.
+    return Message(
+        message_id=f"{task_id}:{error.get('code', 'error')}",
+        task_id=task_id,
+        context_id=context_id,
+        role=Role.ROLE_AGENT,
+        parts=[Part(text=error.get("message", ""))],
+    )
+
+
+def _ours(record: TaskRecord) -> dict[str, Any]:
+    ours = {"priority": record.priority.label, "progress": record.progress, "attempt": record.attempt}
+    return {**ours, "error": record.error} if record.error else ours
+
+
+def _struct(data: dict[str, Any]) -> Struct:
+    made = Struct()
+    made.update(data)
+    return made
+
+
+def _timestamp(at: datetime) -> Timestamp:
+    made = Timestamp()
+    made.FromDatetime(at)
+    return made

@@ -1,0 +1,122 @@
+"""What the REST door shows of tasks, and the shape of what it takes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from google.protobuf.json_format import MessageToDict
+from rest_framework import serializers
+
+from artifacts_app.models import Artifact
+from tasks_app.models import Task, TaskAttempt
+from tasks_app.status import Priority
+
+
+class SubmissionSerializer(serializers.Serializer[Any]):
+    """A task to submit. Only describes the body: ``views.submission`` checks it, as the A2A door does."""
+
+    agent = serializers.CharField(help_text="The agent's name.")
+    message = serializers.JSONField(help_text="An A2A 1.0 Message as JSON; messageId and role may be left out.")
+    priority = serializers.ChoiceField(choices=Priority.labels, default="normal")
+    timeout_s = serializers.FloatField(required=False, help_text="The longest one attempt may run, in seconds.")
+    run_after = serializers.DateTimeField(required=False, help_text="Not before this instant.")
+    parameters = serializers.DictField(required=False, help_text="By the agent's JSON Schema.")
+    resources = serializers.DictField(required=False)
+    metadata = serializers.DictField(required=False)
+
+
+class ArtifactSerializer(serializers.ModelSerializer[Artifact]):
+    content_url = serializers.SerializerMethodField()
+    sha256 = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Artifact
+        fields = [
+            "id",
+            "artifact_id",
+            "name",
+            "description",
+            "type",
+            "size_bytes",
+            "sha256",
+            "metadata",
+            "created_at",
+            "content_url",
+        ]
+
+    def get_content_url(self, artifact: Artifact) -> str:
+        return f"/api/v1/artifacts/{artifact.id}/content"
+
+    def get_sha256(self, artifact: Artifact) -> str:
+        return bytes(artifact.sha256).hex()
+
+
+class AttemptSerializer(serializers.ModelSerializer[TaskAttempt]):
+    class Meta:
+        model = TaskAttempt
+        fields = ["number", "worker", "pid", "claimed_at", "ended_at", "outcome", "error"]
+
+
+class TaskSerializer(serializers.ModelSerializer[Task]):
+    """A task in a list."""
+
+    priority = serializers.CharField(source="get_priority_display")
+    client = serializers.CharField(source="client.name")
+    method = serializers.CharField()
+    rerun_of = serializers.UUIDField(source="rerun_of_id", allow_null=True)
+    parameters = serializers.JSONField()
+    resources = serializers.JSONField()
+    metadata = serializers.JSONField()
+
+    class Meta:
+        model = Task
+        fields = [
+            "id",
+            "method",
+            "agent",
+            "lane",
+            "client",
+            "priority",
+            "status",
+            "progress",
+            "error",
+            "context_id",
+            "batch_id",
+            "rerun_of",
+            "parameters",
+            "resources",
+            "metadata",
+            "attempt",
+            "max_attempts",
+            "epoch",
+            "generation",
+            "timeout_s",
+            "run_after",
+            "created_at",
+            "updated_at",
+            "started_at",
+            "timeout_at",
+            "completed_at",
+        ]
+
+
+class TaskDetailSerializer(TaskSerializer):
+    """A task by itself: with its messages, artifacts and attempts."""
+
+    messages = serializers.SerializerMethodField()
+    artifacts = ArtifactSerializer(many=True)
+    attempts = serializers.SerializerMethodField()
+    lease_expires_at = serializers.SerializerMethodField()
+
+    class Meta(TaskSerializer.Meta):
+        fields = [*TaskSerializer.Meta.fields, "lease_expires_at", "messages", "artifacts", "attempts"]
+
+    def get_messages(self, task: Task) -> list[dict[str, Any]]:
+        return [MessageToDict(message) for message in task.messages]
+
+    def get_attempts(self, task: Task) -> list[dict[str, Any]]:
+        return list(AttemptSerializer(task.attempts.order_by("number"), many=True).data)
+
+    def get_lease_expires_at(self, task: Task) -> str | None:
+        attempt = task.attempts.filter(id=task.lease_id).first() if task.lease_id else None
+        return attempt.lease_expires_at.isoformat() if attempt else None

@@ -1,0 +1,111 @@
+"""One function per operation, binding-neutral: what every door does between parsing a request and rendering its answer."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID, uuid4
+
+from a2a.types import Message
+from google.protobuf.json_format import MessageToDict
+
+from tasks_app import agents
+from tasks_app.a2a import extension, parse
+from tasks_app.a2a.errors import (
+    TaskNotFoundError,
+    UnsupportedOperationError,
+    invalid,
+    unsupported_content,
+)
+from tasks_app.a2a.extension import TaskOptions
+from tasks_app.agents import AgentSpec
+from tasks_app.engine import Created, NewTask
+
+
+def agent_named(name: Any, *, path: str = "agent") -> AgentSpec:
+    """The agent. Raises InvalidParamsError naming the field, and the agents there are."""
+    if not isinstance(name, str) or not name:
+        raise invalid(path, "is required")
+    try:
+        return agents.get(name)
+    except agents.UnknownAgent as error:
+        raise invalid(path, str(error)) from error
+
+
+def task_id(text: Any) -> UUID:
+    """The id of a task. What is no id of ours is as unknown as any other: TaskNotFoundError."""
+    try:
+        return UUID(text)
+    except (ValueError, TypeError, AttributeError):
+        raise TaskNotFoundError(f"no task '{str(text)[:100]}'") from None
+
+
+def options_of(message: Message) -> TaskOptions:
+    """What the message's metadata says under our extension; the defaults if it says nothing."""
+    if extension.URI not in message.metadata:
+        return TaskOptions()
+    data = MessageToDict(message.metadata)[extension.URI]
+    return extension.parse(data, path=f"message.metadata.{extension.URI}")
+
+
+def new_task(
+    *,
+    client_id: int,
+    spec: AgentSpec,
+    message: Message,
+    options: TaskOptions,
+    metadata: dict[str, Any],
+    method: str,
+    parameters_path: str = "parameters",
+) -> NewTask:
+    """The task that this message asks for, checked against its agent; not yet stored.
+
+    Raises InvalidParamsError, ContentTypeNotSupportedError, TaskNotFoundError or UnsupportedOperationError.
+    """
+    if message.task_id:
+        # A follow-up: turns of a task are not there yet, and what is not there cannot be named.
+        task_id(message.task_id)
+        raise UnsupportedOperationError("message.taskId: follow-up messages to a task are not supported yet")
+    _check_content(spec, message)
+    _check_parameters(spec, options, parameters_path)
+    for name, data in (("metadata", metadata), ("parameters", options.parameters), ("resources", options.resources)):
+        if parse.has_nul(data):
+            raise invalid(name, "may not hold NUL characters")
+    return NewTask(
+        client_id=client_id,
+        agent=spec.name,
+        lane=spec.lane,
+        context_id=message.context_id or str(uuid4()),
+        message_id=message.message_id,
+        message=message.SerializeToString(deterministic=True),
+        method=method,
+        priority=options.priority,
+        parameters=options.parameters,
+        metadata=metadata,
+        resources=options.resources,
+        timeout_s=options.timeout_s or spec.timeout_s,
+        max_attempts=spec.max_attempts,
+        run_after=options.run_after,
+    )
+
+
+def refuse_conflict(created: Created, *, path: str) -> None:
+    """Raises InvalidParamsError if the message id had been used for another request."""
+    if created.conflict:
+        raise invalid(path, "was used before, for another request")
+
+
+def _check_content(spec: AgentSpec, message: Message) -> None:
+    for index, part in enumerate(message.parts):
+        field = f"message.parts[{index}]"
+        if part.WhichOneof("content") == "url":
+            raise unsupported_content(f"{field}.url", "files by URL are not fetched yet; send the bytes as raw")
+        if part.WhichOneof("content") == "raw" and not spec.accepts(part.media_type):
+            modes = ", ".join(spec.input_modes)
+            raise unsupported_content(f"{field}.mediaType", f"'{part.media_type}' is none of {modes}")
+
+
+def _check_parameters(spec: AgentSpec, options: TaskOptions, path: str) -> None:
+    try:
+        spec.check_parameters(options.parameters)
+    except agents.BadParameters as error:
+        raise invalid(path + error.field.removeprefix("parameters"), str(error)) from error

@@ -1,0 +1,161 @@
+"""What the web process's event loop shares among requests: group commit, reads, and the doorbell."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any, ParamSpec, TypeVar
+from uuid import UUID
+
+import psycopg
+from asgiref.sync import ThreadSensitiveContext, sync_to_async
+from django.conf import settings
+from django.db import connection
+from psycopg_pool import AsyncConnectionPool
+
+from tasks_app import engine, reads
+from tasks_app.authentication import Caller, identify, remembered
+from tasks_app.database import Line, conninfo, is_poison
+from tasks_app.engine import Cancelled, Created, NewTask
+from tasks_app.engine.core import AsyncConnection, Steps, arun
+from tasks_app.groupcommit import Flusher
+from tasks_app.reads import EventRecord
+from tasks_app.status import INTERRUPTED, TERMINAL, TaskStatus
+from tasks_app.wakeups import DISPATCH, AsyncBell, Hub, rings, worker_channel
+
+T = TypeVar("T")
+P = ParamSpec("P")
+_ENDS = TERMINAL | INTERRUPTED
+
+
+class Web:
+    """One per event loop. Opened when first used, closed by the application's lifespan."""
+
+    def __init__(self) -> None:
+        self._line = Line()
+        self._bell = AsyncBell()
+        self._submits: Flusher[NewTask, Created] = Flusher(
+            self._create_all, is_poison=is_poison, size_bytes=lambda item: len(item.message)
+        )
+        self._pool: AsyncConnectionPool[AsyncConnection] | None = None
+        self._opening = asyncio.Lock()
+        self.hub = Hub(self._latest)
+
+    async def close(self) -> None:
+        await self._submits.drain()
+        await self.hub.close()
+        await self._line.close()
+        if self._pool is not None:
+            await self._pool.close()
+
+    async def caller(self, headers: Mapping[str, str], peer: str | None) -> Caller:
+        """Who asks. Raises :class:`tasks_app.authentication.Unauthenticated`."""
+        caller = remembered(headers, peer)
+        if caller is None:
+            async with ThreadSensitiveContext():
+                caller = await sync_to_async(_identify)(headers, peer)
+        return caller
+
+    async def submit(self, item: NewTask) -> Created:
+        """Accepts the task: when this returns, it is in PostgreSQL."""
+        return await self._submits.submit(item)
+
+    async def cancel(self, task_id: UUID, *, by: str) -> list[Cancelled]:
+        """Cancels the task, if it is not terminal, and tells its worker."""
+        cancelled = await self.read(engine.request_cancel, [task_id], by=by)
+        for task in cancelled:
+            self._bell.ring([*rings(task.lane, [task.task_id]), (worker_channel(task.worker), "")])
+        return cancelled
+
+    async def read(self, verb: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The verb's result, on a connection of the pool."""
+        pool = await self._opened_pool()
+        for last in (False, True):
+            async with pool.connection() as conn:
+                try:
+                    return await arun(conn, verb, *args, **kwargs)
+                except psycopg.OperationalError:
+                    if last:
+                        raise
+            await pool.check()
+        raise AssertionError("unreachable")
+
+    async def follow(self, task_id: UUID, *, after: int) -> AsyncIterator[EventRecord]:
+        """The task's events past a generation, and then each as it comes; ends after the terminal one."""
+        async with self.hub.follow(task_id) as changed:
+            while True:
+                changed.clear()
+                events = await self.read(reads.events, task_id, after=after)
+                for event in events:
+                    after = event.generation
+                    yield event
+                    if event.kind == "status" and event.status in TERMINAL:
+                        return
+                if len(events) < reads.EVENTS_MAX:
+                    await changed.wait()
+
+    async def settled(self, task_id: UUID, *, wait_s: float, changed: asyncio.Event) -> None:
+        """Returns when the task is terminal or interrupted, or after ``wait_s``; ``changed`` is its event of the hub."""
+        try:
+            async with asyncio.timeout(wait_s):
+                while True:
+                    changed.clear()
+                    status = await self.read(_status_of, task_id)
+                    if status is None or status in _ENDS:
+                        return
+                    await changed.wait()
+        except TimeoutError:
+            return
+
+    async def _create_all(self, items: Sequence[NewTask]) -> list[Created]:
+        created = await self._line.run(engine.create, items)
+        self._bell.ring([(DISPATCH, "")])
+        return created
+
+    async def _latest(self, task_ids: list[UUID]) -> dict[UUID, int]:
+        return await self.read(reads.latest, task_ids)
+
+    async def _opened_pool(self) -> AsyncConnectionPool[AsyncConnection]:
+        async with self._opening:
+            if self._pool is None:
+                pool: AsyncConnectionPool[Any] = AsyncConnectionPool(
+                    kwargs={**conninfo(), "autocommit": True},
+                    min_size=1,
+                    max_size=settings.A2A_WEB_POOL_SIZE,
+                    open=False,
+                )
+                await pool.open()
+                self._pool = pool
+        return self._pool
+
+
+def _identify(headers: Mapping[str, str], peer: str | None) -> Caller:
+    try:
+        return identify(headers, peer)
+    finally:
+        connection.close()
+
+
+def _status_of(task_id: UUID) -> Steps[TaskStatus | None]:
+    sql = "SELECT status FROM tasks_app_task WHERE id = %(task_id)s"
+    rows = yield engine.core.Statement(sql, {"task_id": task_id})
+    return TaskStatus(rows[0][0]) if rows else None
+
+
+_webs: dict[int, tuple[asyncio.AbstractEventLoop, Web]] = {}
+
+
+def web() -> Web:
+    """The Web of the running event loop."""
+    loop = asyncio.get_running_loop()
+    known = _webs.get(id(loop))
+    if known is None or known[0] is not loop:
+        known = _webs[id(loop)] = (loop, Web())
+    return known[1]
+
+
+async def close_web() -> None:
+    """Closes the running loop's Web, if there is one."""
+    known = _webs.pop(id(asyncio.get_running_loop()), None)
+    if known is not None:
+        await known[1].close()
