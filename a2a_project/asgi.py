@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "a2a_project.settings")
 # Django's threads share a few connections; one per request would be opened otherwise.
@@ -12,7 +13,7 @@ os.environ.setdefault("A2A_DB_POOL", "1")
 
 from django.core.asgi import get_asgi_application
 
-django_application = get_asgi_application()
+django_application: Any = get_asgi_application()
 
 from django.conf import settings
 from starlette.applications import Starlette

@@ -117,9 +117,7 @@ def agent(
         known = _registry.get(name)
         if known is not None and known.handler.__qualname__ != handler.__qualname__:
             raise ValueError(f"two agents are named '{name}'")
-        _registry[name] = AgentSpec(
-            name=name, handler=handler, lane=Lane(lane), description=description, **options
-        )
+        _registry[name] = AgentSpec(name=name, handler=handler, lane=Lane(lane), description=description, **options)
         return handler
 
     return register

@@ -59,7 +59,8 @@ class Flusher(Generic[Item, Result]):
             await self._settle([item for item, _ in batch], [future for _, future in batch])
 
     def _take(self) -> list[tuple[Item, asyncio.Future[Result]]]:
-        batch, size_bytes = [], 0
+        batch: list[tuple[Item, asyncio.Future[Result]]] = []
+        size_bytes = 0
         while self._waiting and len(batch) < MAX_ITEMS and size_bytes < MAX_BYTES:
             batch.append(self._waiting.popleft())
             size_bytes += self._size_bytes(batch[-1][0])

@@ -13,6 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from typing import Any
 from uuid import UUID
 
 import redis
@@ -25,7 +26,7 @@ DISPATCH = "a2a:dispatch"
 POLL_S = 1.0
 #: After a failure the bell is left alone this long, so that a Redis that is away slows nobody down.
 RETRY_S = 1.0
-_TIMEOUTS = {"socket_timeout": 1.0, "socket_connect_timeout": 0.5}
+_TIMEOUTS: dict[str, Any] = {"socket_timeout": 1.0, "socket_connect_timeout": 0.5}
 
 Ring = tuple[str, str]
 Latest = Callable[[list[UUID]], Awaitable[dict[UUID, int]]]
@@ -154,7 +155,7 @@ class Ear:
     def _subscribed(self) -> redis.client.PubSub:
         if self._pubsub is None:
             client = redis.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=0.5)
-            pubsub = client.pubsub()
+            pubsub = client.pubsub()  # type: ignore[no-untyped-call]
             pubsub.subscribe(self._channel)
             message = pubsub.get_message(timeout=1.0)
             if message is None or message["type"] != "subscribe":

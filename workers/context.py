@@ -19,7 +19,8 @@ class LeaseLost(Exception):
 class Recorder(Protocol):
     """Where a context puts its records. Both lanes have one: see ``workers/recording.py``."""
 
-    lost: bool
+    @property
+    def lost(self) -> bool: ...
 
     def add(self, record: Note | ArtifactRecord) -> None: ...
 
@@ -27,8 +28,8 @@ class Recorder(Protocol):
 class Context:
     """One attempt, as its handler sees it. Every method is safe to call from a coroutine: none waits long.
 
-    What is said here reaches the database, and from there every stream, within about 0.1 s. A write that comes after the
-    attempt lost its lease changes nothing.
+    What is said here reaches the database, and from there every stream, within about 0.1 s. A write that comes after
+    the attempt lost its lease changes nothing.
     """
 
     def __init__(self, claim: Claim, recorder: Recorder) -> None:

@@ -1,4 +1,4 @@
-"""Celery tasks; here a *job*, since a *task* is A2A's. Each is a few lines: the work is in the runner and the engine."""
+"""Celery tasks; here a *job*, since a *task* is A2A's. Each is a few lines: the work is in runner and engine."""
 
 from __future__ import annotations
 

@@ -1,10 +1,11 @@
-"""One job as a pipeline of named steps: claim → resolve → run → finish. Celery's signals drive it; see ``signals.py``."""
+"""One job as a pipeline of named steps: claim → resolve → run → finish. Celery's signals drive it."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
 import logging
+import os
 import traceback
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -109,9 +110,7 @@ class IoRunner:
         result = handler(context)
         if inspect.iscoroutine(result):
             try:
-                result = self._loop.run(
-                    asyncio.wait_for(self._loop.handle(run.recorder, result), run.claim.timeout_s)
-                )
+                result = self._loop.run(asyncio.wait_for(self._loop.handle(run.recorder, result), run.claim.timeout_s))
             except TimeoutError as error:
                 raise _timed_out(run.claim) from error
             except asyncio.CancelledError as error:
@@ -149,7 +148,7 @@ def failed(run: Run, error: BaseException) -> Finish:
 
 def _request(task_id: UUID, epoch: int) -> ClaimRequest:
     node = current()
-    pid = current_process().pid
+    pid = os.getpid()
     return ClaimRequest(task_id=task_id, epoch=epoch, attempt_id=uuid4(), worker=node.name, pid=pid)
 
 

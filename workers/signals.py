@@ -1,8 +1,8 @@
 """Celery's signals call the engine's verbs: they drive the status of a task.
 
 ``task_prerun`` claims and leaves the run on the job's request; without a claim the body does nothing. The end signals
-finish. Several ends fire no signal at all, and a receiver that raises is only logged, so no receiver is the last resort:
-leases and the sweep close every gap.
+finish. Several ends fire no signal at all, and a receiver that raises is only logged, so no receiver is the last
+resort: leases and the sweep close every gap.
 """
 
 from __future__ import annotations

@@ -41,11 +41,12 @@ def proto(data: Any, into: P, *, path: str) -> P:
     if not isinstance(data, Mapping):
         raise invalid(path, "must be an object")
     try:
-        return ParseDict(data, into, ignore_unknown_fields=True)
+        ParseDict(data, into, ignore_unknown_fields=True)
     except (ParseError, ValueError, TypeError, RecursionError) as error:
         field = ".".join([path, *re.findall(r"Failed to parse (\w+) field", str(error))])
         reason = str(error).rpartition("field: ")[2] or str(error)
         raise invalid(field, reason.rstrip(".")[:300] or type(error).__name__) from None
+    return into
 
 
 def has_nul(data: Any) -> bool:
@@ -93,7 +94,10 @@ def _check_part(part: Any, path: str) -> None:
 
 
 def _check_ids(parsed: Message, path: str) -> None:
-    limits = {"messageId": (parsed.message_id, MESSAGE_ID_MAX_CHARS), "contextId": (parsed.context_id, CONTEXT_ID_MAX_CHARS)}
+    limits = {
+        "messageId": (parsed.message_id, MESSAGE_ID_MAX_CHARS),
+        "contextId": (parsed.context_id, CONTEXT_ID_MAX_CHARS),
+    }
     if not parsed.message_id:
         raise invalid(f"{path}.messageId", "is required")
     for name, (text, limit) in limits.items():

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tasks_app.models import Task as TaskModel
 
 #: A2A 1.0, section 4.1.3. Pending is SUBMITTED before the first attempt and WORKING after: see :func:`state`.
-STATES: dict[TaskStatus, TaskState.ValueType] = {
+STATES: dict[TaskStatus, TaskState] = {
     TaskStatus.PENDING: TaskState.TASK_STATE_SUBMITTED,
     TaskStatus.RUNNING: TaskState.TASK_STATE_WORKING,
     TaskStatus.INPUT_REQUIRED: TaskState.TASK_STATE_INPUT_REQUIRED,
@@ -42,7 +42,7 @@ STATES: dict[TaskStatus, TaskState.ValueType] = {
 }
 
 
-def state(status: TaskStatus, *, started: bool) -> TaskState.ValueType:
+def state(status: TaskStatus, *, started: bool) -> TaskState:
     """The wire's name for a state; a task that waits for another attempt is still working."""
     if status == TaskStatus.PENDING and started:
         return TaskState.TASK_STATE_WORKING
@@ -120,12 +120,13 @@ def part(record: PartRecord) -> Part:
 def history(model: TaskModel) -> list[Message]:
     """The conversation of a task, oldest first."""
     said = model.events.exclude(kind="artifact").exclude(payload=None).values_list("payload", flat=True)
-    return [Message.FromString(bytes(data)) for data in (model.request.message, *said)]
+    return [Message.FromString(bytes(data)) for data in (model.request.message, *said) if data is not None]
 
 
 def as_dict(message: Any) -> dict[str, Any]:
     """ProtoJSON of an A2A object."""
-    return MessageToDict(message)
+    data: dict[str, Any] = MessageToDict(message)
+    return data
 
 
 def _status(status: TaskStatus, record: TaskRecord) -> WireStatus:

@@ -43,9 +43,7 @@ async def events(request: Request) -> Response:
     try:
         caller = await http.caller(request)
         task_id = operations.task_id(request.path_params["task_id"])
-        record = await web().read(
-            reads.task, task_id, client_id=caller.client_id, history=False, artifacts=False
-        )
+        record = await web().read(reads.task, task_id, client_id=caller.client_id, history=False, artifacts=False)
     except Unauthenticated as error:
         return http.unauthenticated(error)
     except TaskNotFoundError:

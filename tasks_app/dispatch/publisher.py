@@ -107,7 +107,7 @@ class Publisher:
             self._connection.drain_events(timeout=max(0.01, deadline - time.monotonic()))
 
 
-def _limits(hint: Hint) -> dict[str, float]:
+def _limits(hint: Hint) -> dict[str, Any]:
     if hint.lane is Lane.IO:
         return {}
     return {"soft_time_limit": hint.timeout_s, "time_limit": hint.timeout_s + HARD_LIMIT_GRACE_S}

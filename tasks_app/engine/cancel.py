@@ -55,5 +55,5 @@ def request_cancel(task_ids: Sequence[UUID], *, by: str) -> Steps[list[Cancelled
         "progress": [row[3] for row in rows],
         "error": json.dumps({"code": "cancelled", "message": f"cancelled by {by}"}),
     }
-    workers = dict((yield Statement(FENCE, params)))
+    workers: dict[UUID, str] = dict((yield Statement(FENCE, params)))
     return [Cancelled(task_id=row[0], lane=row[1], worker=workers.get(row[0], "")) for row in rows]

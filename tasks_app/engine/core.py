@@ -46,9 +46,7 @@ def run(verb: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
     Retries deadlocks; any other database error is raised as Django's.
     """
     for attempt in range(1, ATTEMPTS + 1):
-        scope: AbstractContextManager[Any] = (
-            transaction.atomic() if hasattr(verb, "transactional") else nullcontext()
-        )
+        scope: AbstractContextManager[Any] = transaction.atomic() if hasattr(verb, "transactional") else nullcontext()
         try:
             connection.ensure_connection()
             # psycopg's own cursor, because Django's binds in the client and so never prepares: planning the larger

@@ -132,9 +132,7 @@ def create(items: Sequence[NewTask]) -> Steps[list[Created]]:
 
 
 def _bind(items: Sequence[NewTask]) -> dict[str, Any]:
-    plain = (
-        "id client_id agent context_id message_id method message timeout_s max_attempts run_after batch_id rerun_of"
-    )
+    plain = "id client_id agent context_id message_id method message timeout_s max_attempts run_after batch_id rerun_of"
     bound: dict[str, Any] = {name: [getattr(item, name) for item in items] for name in plain.split()}
     for name in ("parameters", "metadata", "resources"):
         bound[name] = [json.dumps(getattr(item, name)) for item in items]

@@ -22,9 +22,7 @@ class TaskEvent(models.Model):
     """
 
     pk = models.CompositePrimaryKey("task_id", "generation")
-    task = models.ForeignKey(
-        Task, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="events"
-    )
+    task = models.ForeignKey(Task, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="events")
     generation = models.IntegerField()
     kind = models.CharField(max_length=16, choices=EventKind.choices)
     #: The state after this change.

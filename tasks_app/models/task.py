@@ -119,9 +119,7 @@ class Task(models.Model):
             models.CheckConstraint(name="task_status_known", condition=Q(status__in=TaskStatus.values)),
             models.CheckConstraint(name="task_lane_known", condition=Q(lane__in=Lane.values)),
             models.CheckConstraint(name="task_priority_known", condition=Q(priority__in=Priority.values)),
-            models.CheckConstraint(
-                name="task_progress_0_to_1", condition=Q(progress__gte=0.0, progress__lte=1.0)
-            ),
+            models.CheckConstraint(name="task_progress_0_to_1", condition=Q(progress__gte=0.0, progress__lte=1.0)),
             models.CheckConstraint(
                 name="task_completed_at_iff_terminal",
                 condition=Q(status__in=_TERMINAL, completed_at__isnull=False)
@@ -159,15 +157,15 @@ class Task(models.Model):
 
     @property
     def parameters(self) -> dict[str, Any]:
-        return self.request.parameters
+        return dict(self.request.parameters)
 
     @property
     def metadata(self) -> dict[str, Any]:
-        return self.request.metadata
+        return dict(self.request.metadata)
 
     @property
     def resources(self) -> dict[str, Any]:
-        return self.request.resources
+        return dict(self.request.resources)
 
     @property
     def artifacts(self) -> models.QuerySet[Artifact]:

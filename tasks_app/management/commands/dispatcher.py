@@ -13,7 +13,7 @@ class Command(BaseCommand):
     help = "Admits eligible tasks and publishes their hints to the broker. One is active, others stand by."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        dispatcher = Dispatcher(current_app._get_current_object())
+        dispatcher = Dispatcher(current_app)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: dispatcher.stop())
         dispatcher.run()
