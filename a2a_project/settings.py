@@ -41,7 +41,7 @@ A2A_MAX_BODY_BYTES = env.int("A2A_MAX_BODY_BYTES", default=32 * 1024 * 1024)
 #: The longest a blocking SendMessage waits, in seconds, before it answers with the task as it stands.
 A2A_BLOCKING_WAIT_S = env.float("A2A_BLOCKING_WAIT_S", default=300.0)
 
-# --- Leases, dispatch, sweeps (seconds, unless the name says otherwise) ------------------------------------------------
+# --- Leases, dispatch, sweeps (seconds, unless the name says otherwise) ----------------------------------------------
 #: How long a claim holds without a heartbeat.
 A2A_LEASE_S = env.float("A2A_LEASE_S", default=30.0)
 #: How often a worker process extends its leases and its own row.
@@ -56,8 +56,8 @@ A2A_SWEEP_S = env.float("A2A_SWEEP_S", default=5.0)
 # --- Database: the truth ----------------------------------------------------------------------------------------------
 DATABASES = {"default": env.db_url("DATABASE_URL", default="postgresql://a2a@127.0.0.1:5432/a2a")}
 DATABASES["default"]["ENGINE"] = "django.db.backends.postgresql"
-#: Lets the engine's statements be prepared (Django turns it off; its own queries still bind in the client), planned once
-#: per connection, and by index whatever a young table's statistics say.
+#: Lets the engine's statements be prepared (Django turns it off; its own queries still bind in the client), planned
+#: once per connection, and by index whatever a young table's statistics say.
 DATABASES["default"].setdefault("OPTIONS", {}).update(
     prepare_threshold=1, options="-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c jit=off"
 )
@@ -162,7 +162,7 @@ REST_FRAMEWORK = {
 }
 SPECTACULAR_SETTINGS = {"TITLE": "A2A task manager", "VERSION": "0.1.0", "SERVE_INCLUDE_SCHEMA": False}
 
-# --- Security in production ---------------------------------------------------------------------------------------------
+# --- Security in production -------------------------------------------------------------------------------------------
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if A2A_TLS else None
 SECURE_SSL_REDIRECT = A2A_TLS
 SESSION_COOKIE_SECURE = A2A_TLS

@@ -1,4 +1,4 @@
-"""One function per operation, binding-neutral: what every door does between parsing a request and rendering its answer."""
+"""What every door does between parsing a request and rendering its answer, binding-neutral."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ class Web:
                     await changed.wait()
 
     async def settled(self, task_id: UUID, *, wait_s: float, changed: asyncio.Event) -> None:
-        """Returns when the task is terminal or interrupted, or after ``wait_s``; ``changed`` is its event of the hub."""
+        """Returns when the task is terminal or interrupted, or after ``wait_s``; ``changed`` is the hub's event."""
         try:
             async with asyncio.timeout(wait_s):
                 while True:

@@ -1,4 +1,4 @@
-"""A2A's errors, from the SDK, and how they are raised here: with the field that is wrong (A2A 1.0, sections 5.4, 9.5)."""
+"""A2A's errors, from the SDK, and how they are raised here: with the wrong field (A2A 1.0, sections 5.4, 9.5)."""
 
 from __future__ import annotations
 

@@ -139,7 +139,8 @@ def _status(status: TaskStatus, record: TaskRecord) -> WireStatus:
 
 def _message(payload: bytes | None, error: dict[str, str] | None, task_id: str, context_id: str) -> Message | None:
     if payload:
-        return Message.FromString(payload)
+        said: Message = Message.FromString(payload)
+        return said
     if not error:
         return None
     # Somebody else than the agent made the change: say why in its place.

@@ -53,8 +53,8 @@ class NewTask:
 class Created:
     """What became of a new task.
 
-    ``task_id`` is the task that now stands for the message; ``repeated`` if it stood before; ``conflict`` if it was made
-    from another request under the same message id, so that nothing was accepted.
+    ``task_id`` is the task that now stands for the message; ``repeated`` if it stood before; ``conflict`` if it was
+    made from another request under the same message id, so that nothing was accepted.
     """
 
     task_id: UUID
@@ -108,8 +108,8 @@ JOIN tasks_app_task task ON task.id = request.task_id
 def create(items: Sequence[NewTask]) -> Steps[list[Created]]:
     """Accepts the tasks; one :class:`Created` for each, in order.
 
-    Idempotent by (client, agent, message id). Raises a DataError or IntegrityError for the whole list if one item cannot
-    be stored; nothing is then accepted.
+    Idempotent by (client, agent, message id). Raises a DataError or IntegrityError for the whole list if one item
+    cannot be stored; nothing is then accepted.
     """
     rows = yield Statement(CREATE, _bind(items))
     made = {row[0]: Created(task_id=row[0], created_at=row[1]) for row in rows}

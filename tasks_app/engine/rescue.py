@@ -39,7 +39,7 @@ WITH lost AS (
         completed_at = CASE WHEN task.attempt >= task.max_attempts THEN now() END,
         error = CASE WHEN task.attempt >= task.max_attempts THEN jsonb_build_object(
             'code', 'attempts_exhausted',
-            'message', format('gave up after %%s attempts; the last ended with %%s', task.attempt, %(cause)s::text)) END,
+            'message', format('gave up after %%s attempts; the last ended: %%s', task.attempt, %(cause)s::text)) END,
         epoch = task.epoch + 1, generation = task.generation + 1, lease_id = NULL, timeout_at = NULL,
         updated_at = now()
     FROM lost WHERE task.id = lost.id AND task.lease_id = lost.attempt_id

@@ -17,8 +17,8 @@ class TaskEvent(models.Model):
     """One change of one task. Written in the statement that made the change; never changed after.
 
     ``payload`` is protobuf: for status, progress and message events the A2A Message that came with it, if any; for
-    artifact events a TaskArtifactUpdateEvent without its parts, which stand in ``artifacts_app.ArtifactChunk`` under the
-    same generation.
+    artifact events a TaskArtifactUpdateEvent without its parts, which stand in ``artifacts_app.ArtifactChunk`` under
+    the same generation.
     """
 
     pk = models.CompositePrimaryKey("task_id", "generation")

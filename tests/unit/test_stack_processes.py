@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +18,7 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from stack import AlreadyRunning, PortInUse, Services, Stack, StackError
-from stack.health import wait_until
+from stack.health import http_answers, wait_until
 from stack.paths import ROOT
 from stack.ports import find_free
 from stack.reset import reset
@@ -97,8 +96,7 @@ def test_up_brings_the_whole_application_up_and_down_leaves_nothing(app: Path) -
     stack = tiny(app)
     stack.start()
     assert stack.wait_ready() < 60
-    with urllib.request.urlopen(f"{stack.url}/healthz", timeout=5) as reply:
-        assert reply.status == 200
+    assert http_answers("127.0.0.1", int(stack.env["A2A_PORT"]), "/healthz")
     assert wait_until(lambda: "child" in stack.log("worker"), timeout_s=10)
     assert f"w-{stack.pid('worker')}@%h', 'default'" in stack.log("worker")
     assert stack.env["A2A_OPEN_MODE"] == "1"
@@ -150,7 +148,8 @@ def test_two_stacks_and_a_private_redis_run_side_by_side(app: Path) -> None:
     second = Stack(other, root=app, port=0, processes=["web"], env=first.env, embedded={"redis", "broker"}, prepare=[])
     try:
         second.start()
-        assert (first.wait_ready(), second.wait_ready())
+        first.wait_ready()
+        second.wait_ready()
         assert first.url != second.url
         assert second.env["DATABASE_URL"] == first.env["DATABASE_URL"]
         assert second.env["REDIS_URL"] != first.env["REDIS_URL"]
@@ -239,11 +238,10 @@ def test_each_service_can_be_killed_and_keeps_what_it_was_given(app: Path) -> No
         connection.execute("select * from kept")
     assert redis.Redis.from_url(env["REDIS_URL"]).get("kept") == b"1"
     with kombu.Connection(env["A2A_BROKER_URL"]) as broker:
-        simple = broker.SimpleQueue(queue)
-        message = simple.get(timeout=10)
+        message = queue.bind(broker.default_channel).get()
+        assert message is not None
         assert message.payload == "hello"
         message.ack()
-        simple.close()
     names = {stopped.name for stopped in services.stop()}
     assert names >= {"postgresql", "redis", "rabbitmq", "epmd", "supervisord"}
 
