@@ -1,0 +1,250 @@
+"""admit, claim, extend, write, rescue: leases and fences (DESIGN D4, D5, 9.2–9.5, 10)."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from artifacts_app.models import Artifact, ArtifactChunk
+from tasks_app import engine
+from tasks_app.engine import ArtifactRecord, Chunk, Finish, Note
+from tasks_app.models import Outcome, SweepTick, Task, TaskAttempt, TaskEvent
+from tasks_app.status import Lane, Priority, TaskStatus
+from tests.factory import Factory, claim_request, completed, generations
+
+pytestmark = pytest.mark.django_db
+
+
+def artifact(name: str, *contents: bytes) -> ArtifactRecord:
+    chunks = tuple(Chunk(kind="raw", content=content, media_type="image/png") for content in contents)
+    return ArtifactRecord(artifact_id=name, name=name, chunks=chunks, event=b"")
+
+
+# admit -----------------------------------------------------------------------------------------------------------
+
+
+def test_admission_takes_the_most_urgent_and_no_more_than_there_is_room_for(factory: Factory) -> None:
+    low, critical = factory.pending(priority=Priority.LOW), factory.pending(priority=Priority.CRITICAL)
+    normal = factory.pending()
+    hints = engine.run(engine.admit, {Lane.IO: 2})
+    assert [hint.task_id for hint in hints] == [critical, normal]
+    assert [hint.task_id for hint in engine.run(engine.admit, {Lane.IO: 9})] == [low]
+    assert engine.run(engine.admit, {Lane.IO: 9}) == []
+
+
+def test_a_task_is_not_admitted_before_its_time(factory: Factory) -> None:
+    factory.pending(run_after=timezone.now() + timedelta(minutes=1))
+    assert engine.run(engine.admit, {Lane.IO: 9}) == []
+
+
+def test_what_nobody_claims_is_published_again_with_the_same_epoch(factory: Factory) -> None:
+    task_id = factory.admitted()
+    assert engine.run(engine.republish) == []
+    Task.objects.update(republish_at=timezone.now() - timedelta(hours=1))
+    again = engine.run(engine.republish)
+    assert [(hint.task_id, hint.epoch) for hint in again] == [(task_id, 0)]
+    task = Task.objects.get()
+    assert task.publishes == 2
+    assert task.republish_at is not None
+    assert task.republish_at > timezone.now() + timedelta(seconds=3)
+
+
+# claim -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_claim_starts_the_task_and_leaves_an_attempt_with_a_lease(factory: Factory) -> None:
+    claim = factory.claimed()
+    task, attempt = Task.objects.get(), TaskAttempt.objects.get()
+    assert (task.status, task.attempt, task.epoch, task.generation) == ("running", 1, 1, 2)
+    assert task.lease_id == attempt.id == claim.attempt_id
+    assert task.started_at is not None
+    assert task.timeout_at == task.started_at + timedelta(seconds=60)
+    assert attempt.lease_expires_at > timezone.now()
+    assert (task.admitted_at, attempt.ended_at, attempt.outcome) == (None, None, None)
+
+
+def test_a_message_delivered_a_hundred_times_starts_the_task_once(factory: Factory) -> None:
+    task_id = factory.admitted()
+    requests = [claim_request(task_id) for _ in range(100)]
+    first = engine.run(engine.claim, requests[:50])
+    second = engine.run(engine.claim, requests[50:])
+    assert len([claim for claim in first + second if claim is not None]) == 1
+    assert TaskAttempt.objects.count() == 1
+
+
+def test_the_same_execution_asking_again_gets_the_same_claim(factory: Factory) -> None:
+    request = claim_request(factory.admitted())
+    first = engine.run(engine.claim, [request])
+    assert first[0] is not None
+    assert engine.run(engine.claim, [request]) == first
+    assert TaskAttempt.objects.count() == 1
+
+
+def test_nobody_claims_what_was_not_admitted_or_is_of_another_epoch(factory: Factory) -> None:
+    assert engine.run(engine.claim, [claim_request(factory.pending())]) == [None]
+    assert engine.run(engine.claim, [claim_request(factory.admitted(), epoch=7)]) == [None]
+    assert engine.run(engine.claim, [claim_request(uuid4())]) == [None]
+
+
+# extend ----------------------------------------------------------------------------------------------------------
+
+
+def test_extending_revives_an_expired_lease_that_nobody_rescued(factory: Factory) -> None:
+    claim = factory.claimed()
+    factory.lose_lease(claim)
+    assert engine.run(engine.extend, [claim.attempt_id, uuid4()]) == {claim.attempt_id}
+    engine.run(engine.rescue)
+    assert Task.objects.get().status == TaskStatus.RUNNING
+
+
+# write -----------------------------------------------------------------------------------------------------------
+
+
+def test_records_and_the_finish_are_one_write_with_generations_in_order(factory: Factory) -> None:
+    claim = factory.claimed()
+    written = factory.write(
+        claim, Note(progress=0.25), artifact("a", b"12", b"3"), Note(progress=0.75), finish=completed()
+    )
+    assert (written.accepted, written.generation) == (True, 6)
+    events = TaskEvent.objects.order_by("generation").values_list("kind", "progress")
+    assert list(events)[2:] == [("progress", 0.25), ("artifact", 0.25), ("progress", 0.75), ("status", 1.0)]
+    assert generations(claim.task_id) == [1, 2, 3, 4, 5, 6]
+    task, attempt = Task.objects.get(), TaskAttempt.objects.get()
+    assert (task.status, task.progress, task.lease_id) == ("completed", 1.0, None)
+    assert task.completed_at == attempt.ended_at == attempt.released_at
+    kept = Artifact.objects.get()
+    assert (kept.size_bytes, kept.type, kept.generation) == (3, "image/png", 4)
+    assert [bytes(chunk.content) for chunk in ArtifactChunk.objects.order_by("position")] == [b"12", b"3"]
+
+
+def test_progress_never_goes_back_within_an_attempt(factory: Factory) -> None:
+    claim = factory.claimed()
+    factory.write(claim, Note(progress=0.5))
+    factory.write(claim, Note(progress=0.2))
+    assert Task.objects.get().progress == 0.5
+
+
+def test_a_failed_attempt_keeps_its_error_and_traceback(factory: Factory) -> None:
+    error = {"code": "no_pixels", "message": "the file has no pixels"}
+    finish = Finish(status=TaskStatus.FAILED, outcome=Outcome.FAILED, error=error, traceback="line 1")
+    factory.finished(finish)
+    task, attempt = Task.objects.get(), TaskAttempt.objects.get()
+    assert (task.status, task.error, attempt.error, attempt.traceback) == ("failed", error, error, "line 1")
+
+
+def test_a_later_attempt_replaces_an_artifact_of_the_same_id(factory: Factory) -> None:
+    first = factory.claimed()
+    factory.write(first, artifact("a", b"old"))
+    factory.lose_lease(first)
+    engine.run(engine.rescue)
+    engine.run(engine.admit, {Lane.IO: 1})
+    factory.write(factory.claim(first.task_id), artifact("a", b"newer"), finish=completed())
+    kept = Artifact.objects.get()
+    assert kept.size_bytes == 5
+    current = ArtifactChunk.objects.filter(task_id=kept.task_id, generation=kept.generation)
+    assert [bytes(chunk.content) for chunk in current] == [b"newer"]
+
+
+# rescue ----------------------------------------------------------------------------------------------------------
+
+
+def test_an_expired_lease_is_rescued_and_the_late_worker_changes_nothing(factory: Factory) -> None:
+    claim = factory.claimed()
+    factory.lose_lease(claim)
+    rescued = engine.run(engine.rescue)
+    assert [(task.task_id, task.status) for task in rescued] == [(claim.task_id, TaskStatus.PENDING)]
+    before = generations(claim.task_id)
+    assert not factory.write(claim, Note(progress=0.9), artifact("a", b"x"), finish=completed()).accepted
+    assert engine.run(engine.extend, [claim.attempt_id]) == set()
+    assert generations(claim.task_id) == before
+    assert Artifact.objects.count() == 0
+    attempt = TaskAttempt.objects.get()
+    assert (attempt.outcome, attempt.error["code"]) == ("lease_expired", "lease_expired")
+    assert Task.objects.get().status == TaskStatus.PENDING
+
+
+def test_a_rescued_task_runs_again_under_a_new_epoch_and_an_old_hint_does_not_start_it(factory: Factory) -> None:
+    claim = factory.claimed()
+    factory.lose_lease(claim)
+    engine.run(engine.rescue)
+    assert [hint.epoch for hint in engine.run(engine.admit, {Lane.IO: 1})] == [2]
+    assert engine.run(engine.claim, [claim_request(claim.task_id, epoch=0)]) == [None]
+    assert factory.claim(claim.task_id).attempt == 2
+
+
+def test_a_task_that_lost_all_its_attempts_fails_and_says_so(factory: Factory) -> None:
+    claim = factory.claimed(max_attempts=1)
+    factory.lose_lease(claim)
+    engine.run(engine.rescue)
+    task = Task.objects.get()
+    assert (task.status, task.error["code"]) == ("failed", "attempts_exhausted")
+    assert task.completed_at is not None
+
+
+def test_a_dead_process_is_rescued_at_once_by_its_attempt(factory: Factory) -> None:
+    claim, other = factory.claimed(), factory.claimed()
+    engine.run(engine.rescue, [claim.attempt_id], cause=Outcome.PROCESS_LOST)
+    assert Task.objects.get(id=claim.task_id).status == TaskStatus.PENDING
+    assert Task.objects.get(id=other.task_id).status == TaskStatus.RUNNING
+    assert TaskAttempt.objects.get(id=claim.attempt_id).outcome == Outcome.PROCESS_LOST
+
+
+def test_after_a_gap_the_sweep_waits_one_lease_before_it_judges(factory: Factory) -> None:
+    assert engine.run(engine.tick)
+    SweepTick.objects.update(last_at=timezone.now() - timedelta(minutes=5))
+    assert engine.run(engine.sweep_is_late)
+    assert not engine.run(engine.tick)
+    assert not engine.run(engine.tick)
+    SweepTick.objects.update(hold_until=timezone.now() - timedelta(hours=1))
+    assert engine.run(engine.tick)
+    assert not engine.run(engine.sweep_is_late)
+
+
+# cancel ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_cancel_fences_the_attempt_at_once_and_keeps_its_slot_until_it_stops(factory: Factory) -> None:
+    claim = factory.claimed()
+    cancelled = engine.run(engine.request_cancel, [claim.task_id], by="its client")
+    assert [(task.task_id, task.worker) for task in cancelled] == [(claim.task_id, "worker-1")]
+    attempt = TaskAttempt.objects.get()
+    assert (attempt.outcome, attempt.released_at) == ("cancelled", None)
+    assert not factory.write(claim, Note(progress=0.9)).accepted
+    assert not factory.write(claim, finish=completed()).accepted
+    attempt.refresh_from_db()
+    assert attempt.released_at is not None
+    assert Task.objects.get().status == TaskStatus.CANCELLED
+
+
+def test_a_cancelled_attempt_whose_worker_is_gone_frees_its_slot_after_the_lease(factory: Factory) -> None:
+    claim = factory.claimed()
+    engine.run(engine.request_cancel, [claim.task_id], by="its client")
+    TaskAttempt.objects.update(lease_expires_at=timezone.now() - timedelta(hours=1))
+    engine.run(engine.rescue)
+    assert TaskAttempt.objects.get().released_at is not None
+
+
+def test_cancelling_many_cancels_those_that_had_not_ended(factory: Factory) -> None:
+    pending, done = factory.pending(), factory.finished()
+    cancelled = engine.run(engine.request_cancel, [done, pending, uuid4()], by="its client")
+    assert [task.task_id for task in cancelled] == [pending]
+    assert generations(pending) == [1, 2]
+    assert engine.run(engine.request_cancel, [pending], by="its client") == []
+
+
+def test_the_hot_updates_stay_hot(factory: Factory) -> None:
+    claim = factory.claimed()
+    for step in range(1, 50):
+        factory.write(claim, Note(progress=step / 50))
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_stat_force_next_flush()")
+        cursor.execute(
+            "SELECT string_agg(indexdef, ' ') FROM pg_indexes WHERE tablename = 'tasks_app_task'"
+        )
+        definitions = cursor.fetchone()[0]
+    for column in ("progress", "updated_at", "lease_id", "generation", "timeout_at"):
+        assert column not in definitions

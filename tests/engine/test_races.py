@@ -1,0 +1,114 @@
+"""Two connections, a barrier, one winner (STYLE 29)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from tasks_app import engine
+from tasks_app.engine import Note, Write
+from tasks_app.models import Client, Outcome, Task, TaskAttempt
+from tasks_app.status import TERMINAL, Lane, TaskStatus
+from tests.factory import Factory, claim_request, completed, generations, new_task
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def together(*actions: Callable[[], Any]) -> list[Any]:
+    """Runs each action on a thread and connection of its own, all let go at once; their results, in order."""
+    barrier = threading.Barrier(len(actions))
+    results: list[Any] = [None] * len(actions)
+
+    def act(index: int, action: Callable[[], Any]) -> None:
+        try:
+            connection.ensure_connection()
+            barrier.wait(timeout=10)
+            results[index] = action()
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=act, args=item) for item in enumerate(actions)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=30)
+    return results
+
+
+@pytest.mark.parametrize("attempt", range(5))
+def test_of_two_workers_one_gets_the_task(attempt: int, factory: Factory) -> None:
+    task_id = factory.admitted()
+    claims = together(*[lambda: engine.run(engine.claim, [claim_request(task_id)])[0] for _ in range(4)])
+    assert len([claim for claim in claims if claim is not None]) == 1
+    assert TaskAttempt.objects.count() == 1
+
+
+@pytest.mark.parametrize("attempt", range(5))
+def test_a_cancel_and_a_finish_have_one_winner(attempt: int, factory: Factory) -> None:
+    claim = factory.claimed()
+    cancelled, written = together(
+        lambda: engine.run(engine.request_cancel, [claim.task_id], by="its client"),
+        lambda: factory.write(claim, Note(progress=0.5), finish=completed()),
+    )
+    task, ended = Task.objects.get(), TaskAttempt.objects.get()
+    assert bool(cancelled) != written.accepted
+    assert task.status == ended.outcome == (TaskStatus.CANCELLED if cancelled else TaskStatus.COMPLETED)
+    assert task.status in TERMINAL
+    assert generations(task.id) == list(range(1, task.generation + 1))
+
+
+@pytest.mark.parametrize("attempt", range(5))
+def test_a_claim_and_a_cancel_leave_no_attempt_that_may_write(attempt: int, factory: Factory) -> None:
+    task_id = factory.admitted()
+    together(
+        lambda: engine.run(engine.claim, [claim_request(task_id)]),
+        lambda: engine.run(engine.request_cancel, [task_id], by="its client"),
+    )
+    assert Task.objects.get().status == TaskStatus.CANCELLED
+    assert not TaskAttempt.objects.filter(ended_at=None).exists()
+
+
+@pytest.mark.parametrize("attempt", range(5))
+def test_two_rescues_and_a_finish_agree(attempt: int, factory: Factory) -> None:
+    claim = factory.claimed()
+    factory.lose_lease(claim)
+    first, second, written = together(
+        lambda: engine.run(engine.rescue),
+        lambda: engine.run(engine.rescue, [claim.attempt_id], cause=Outcome.PROCESS_LOST),
+        lambda: factory.write(claim, finish=completed()),
+    )
+    assert len(first) + len(second) + written.accepted == 1
+    assert generations(claim.task_id) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("attempt", range(5))
+def test_two_dispatchers_admit_each_task_once(attempt: int, factory: Factory) -> None:
+    ids = {factory.pending() for _ in range(20)}
+    halves = together(*[lambda: engine.run(engine.admit, {Lane.IO: 15}) for _ in range(2)])
+    admitted = [hint.task_id for half in halves for hint in half]
+    assert len(admitted) == len(set(admitted))
+    assert set(admitted) <= ids
+
+
+@pytest.mark.parametrize("attempt", range(5))
+def test_the_same_message_from_two_processes_makes_one_task(attempt: int, owner: Client) -> None:
+    results = together(*[lambda: engine.run(engine.create, [new_task(owner, message_id="m")])[0] for _ in range(4)])
+    assert len({result.task_id for result in results}) == 1
+    assert sorted(result.repeated for result in results) == [False, True, True, True]
+    assert Task.objects.count() == 1
+
+
+def test_writers_of_the_same_tasks_in_opposite_order_both_finish(factory: Factory) -> None:
+    claims = [factory.claimed() for _ in range(30)]
+    items = [Write(task_id=c.task_id, attempt_id=c.attempt_id, records=(Note(progress=0.5),)) for c in claims]
+    forth, back = together(
+        lambda: [engine.run(engine.write, items) for _ in range(10)],
+        lambda: [engine.run(engine.write, list(reversed(items))) for _ in range(10)],
+    )
+    assert all(written.accepted for batch in forth + back for written in batch)
+    for claim in claims:
+        assert generations(claim.task_id) == list(range(1, 23))

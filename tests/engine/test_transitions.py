@@ -1,0 +1,111 @@
+"""The table of states against every verb, and the database against the table (DESIGN sections 2 and 9.2)."""
+
+from __future__ import annotations
+
+import pytest
+from django.db import IntegrityError, connection, transaction
+from django.utils import timezone
+
+from tasks_app import engine
+from tasks_app.engine import Finish
+from tasks_app.models import Outcome, Task
+from tasks_app.status import TERMINAL, TRANSITIONS, Lane, TaskStatus
+from tests.factory import Factory, claim_request, completed
+
+pytestmark = pytest.mark.django_db
+S = TaskStatus
+
+#: What each verb makes of a task in each state; a pair that is not here leaves the task as it is.
+EXPECTED = {
+    ("claim", S.PENDING): S.RUNNING,
+    ("complete", S.RUNNING): S.COMPLETED,
+    ("fail", S.RUNNING): S.FAILED,
+    ("reject", S.RUNNING): S.REJECTED,
+    ("retry", S.RUNNING): S.PENDING,
+    ("ask", S.RUNNING): S.INPUT_REQUIRED,
+    ("rescue", S.RUNNING): S.PENDING,
+    ("cancel", S.PENDING): S.CANCELLED,
+    ("cancel", S.RUNNING): S.CANCELLED,
+    ("cancel", S.INPUT_REQUIRED): S.CANCELLED,
+    ("cancel", S.AUTH_REQUIRED): S.CANCELLED,
+}
+FINISHES = {
+    "complete": completed(),
+    "fail": Finish(status=S.FAILED, outcome=Outcome.FAILED),
+    "reject": Finish(status=S.REJECTED, outcome=Outcome.REJECTED),
+    "retry": Finish(status=S.PENDING, outcome=Outcome.RETRIED),
+    "ask": Finish(status=S.INPUT_REQUIRED, outcome=Outcome.COMPLETED),
+}
+VERBS = ["claim", *FINISHES, "rescue", "cancel"]
+
+
+def apply(verb: str, task: Task, factory: Factory) -> None:
+    if verb == "claim":
+        engine.run(engine.admit, {Lane.IO: 100})
+        engine.run(engine.claim, [claim_request(task.id, task.epoch)])
+    elif verb == "rescue":
+        engine.run(engine.rescue, list(task.attempts.values_list("id", flat=True)), cause=Outcome.PROCESS_LOST)
+    elif verb == "cancel":
+        engine.run(engine.request_cancel, [task.id], by="a test")
+    else:
+        attempt = task.attempts.order_by("-number").first()
+        if attempt is not None:
+            item = engine.Write(task_id=task.id, attempt_id=attempt.id, finish=FINISHES[verb])
+            engine.run(engine.write, [item])
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("status", list(S))
+def test_every_verb_in_every_state_does_what_the_table_says(status: S, verb: str, factory: Factory) -> None:
+    task = Task.objects.get(id=factory.in_state(status))
+    apply(verb, task, factory)
+    after = Task.objects.get(id=task.id)
+    expected = EXPECTED.get((verb, status), status)
+    assert after.status == expected
+    assert after.status == status or expected in TRANSITIONS[status]
+    assert after.generation == task.generation + (after.status != status)
+
+
+@pytest.mark.parametrize("after", list(S))
+@pytest.mark.parametrize("before", list(S))
+def test_the_database_refuses_what_the_table_refuses(before: S, after: S, factory: Factory) -> None:
+    task_id = factory.in_state(before)
+    now = timezone.now()
+    allowed = before == after or after in TRANSITIONS[before]
+    set_to = {
+        "status": after.value,
+        "completed_at": now if after in TERMINAL else None,
+        "lease_id": task_id if after == S.RUNNING else None,
+        "admitted_at": None,
+    }
+    sql = f"UPDATE tasks_app_task SET {', '.join(f'{name} = %s' for name in set_to)} WHERE id = %s"  # noqa: S608
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(sql, [*set_to.values(), task_id])
+        refused = False
+    except IntegrityError as error:
+        refused = True
+        assert "cannot go from" in str(error)
+    assert refused != allowed
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("progress", 1.5),
+        ("progress", float("nan")),
+        ("status", "dancing"),
+        ("lane", "gpu"),
+        ("priority", 9),
+        ("completed_at", "now()"),
+        ("generation", 0),
+        ("timeout_s", -1),
+    ],
+)
+def test_the_database_refuses_impossible_rows(column: str, value: object, factory: Factory) -> None:
+    factory.pending()
+    with pytest.raises(IntegrityError), transaction.atomic(), connection.cursor() as cursor:
+        if value == "now()":
+            cursor.execute(f"UPDATE tasks_app_task SET {column} = now()")  # noqa: S608
+        else:
+            cursor.execute(f"UPDATE tasks_app_task SET {column} = %s", [value])  # noqa: S608

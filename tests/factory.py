@@ -1,0 +1,104 @@
+"""Makes tasks in any state, by the engine's own verbs."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID, uuid4
+
+from a2a.types import Message, Part, Role
+
+from tasks_app import engine
+from tasks_app.engine import Claim, ClaimRequest, Finish, NewTask, Write, Written
+from tasks_app.models import Client, Outcome, Task
+from tasks_app.status import Lane, Priority, TaskStatus
+
+
+def new_task(owner: Client, **fields: Any) -> NewTask:
+    """A task to accept, with what is not named made up."""
+    message_id = fields.pop("message_id", str(uuid4()))
+    message = Message(message_id=message_id, role=Role.ROLE_USER, parts=[Part(text="hello")])
+    defaults: dict[str, Any] = {
+        "client_id": owner.pk,
+        "agent": "echo",
+        "lane": Lane.IO,
+        "context_id": "context",
+        "message_id": message_id,
+        "message": message.SerializeToString(deterministic=True),
+        "method": "SendMessage",
+        "priority": Priority.NORMAL,
+        "timeout_s": 60.0,
+        "max_attempts": 3,
+    }
+    return NewTask(**{**defaults, **fields})
+
+
+def claim_request(task_id: UUID, epoch: int = 0, *, worker: str = "worker-1") -> ClaimRequest:
+    return ClaimRequest(task_id=task_id, epoch=epoch, attempt_id=uuid4(), worker=worker, pid=1)
+
+
+def completed() -> Finish:
+    return Finish(status=TaskStatus.COMPLETED, outcome=Outcome.COMPLETED)
+
+
+class Factory:
+    """Tasks of one client, moved on step by step."""
+
+    def __init__(self, owner: Client) -> None:
+        self.owner = owner
+
+    def pending(self, **fields: Any) -> UUID:
+        return engine.run(engine.create, [new_task(self.owner, **fields)])[0].task_id
+
+    def admitted(self, **fields: Any) -> UUID:
+        task_id = self.pending(**fields)
+        hints = engine.run(engine.admit, {Lane.IO: 1000, Lane.CPU: 1000})
+        assert task_id in {hint.task_id for hint in hints}
+        return task_id
+
+    def claimed(self, **fields: Any) -> Claim:
+        return self.claim(self.admitted(**fields))
+
+    def claim(self, task_id: UUID, *, worker: str = "worker-1") -> Claim:
+        epoch = Task.objects.get(id=task_id).epoch
+        claim = engine.run(engine.claim, [claim_request(task_id, epoch, worker=worker)])[0]
+        assert claim is not None
+        return claim
+
+    def finished(self, finish: Finish | None = None, **fields: Any) -> UUID:
+        claim = self.claimed(**fields)
+        assert self.write(claim, finish=finish or completed()).accepted
+        return claim.task_id
+
+    def write(self, claim: Claim, *records: Any, finish: Finish | None = None) -> Written:
+        item = Write(task_id=claim.task_id, attempt_id=claim.attempt_id, records=records, finish=finish)
+        return engine.run(engine.write, [item])[0]
+
+    def in_state(self, status: TaskStatus) -> UUID:
+        """A task in this state."""
+        if status == TaskStatus.PENDING:
+            return self.pending()
+        if status == TaskStatus.RUNNING:
+            return self.claimed().task_id
+        if status == TaskStatus.CANCELLED:
+            task_id = self.pending()
+            assert engine.run(engine.request_cancel, [task_id], by="a test")
+            return task_id
+        outcome = {
+            TaskStatus.COMPLETED: Outcome.COMPLETED,
+            TaskStatus.REJECTED: Outcome.REJECTED,
+        }.get(status, Outcome.FAILED)
+        return self.finished(Finish(status=status, outcome=outcome))
+
+    def lose_lease(self, claim: Claim) -> None:
+        """As if its worker had been silent for longer than the lease."""
+        from django.db import connection
+
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "UPDATE tasks_app_taskattempt SET lease_expires_at = now() - interval '1 second' WHERE id = %s",
+                [claim.attempt_id],
+            )
+
+
+def generations(task_id: UUID) -> list[int]:
+    return list(Task.objects.get(id=task_id).events.order_by("generation").values_list("generation", flat=True))
