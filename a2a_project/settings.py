@@ -97,7 +97,8 @@ DJANGO_CELERY_BEAT_TZ_AWARE = True
 # --- Django -----------------------------------------------------------------------------------------------------------
 INSTALLED_APPS = [
     "unfold",
-    "django.contrib.admin",
+    # Without autodiscovery: only the web process needs the admin; it saves the others 20 MB each. See urls.py.
+    "django.contrib.admin.apps.SimpleAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -105,7 +106,6 @@ INSTALLED_APPS = [
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
     "rest_framework",
-    "drf_spectacular",
     "django_celery_beat",
     "artifacts_app",
     "tasks_app",

@@ -1,20 +1,12 @@
-"""One format of log lines for all processes."""
+"""One format of log lines for all processes: instant, level, logger, text. The standard library's, because every process
+pays for what it imports."""
 
 import logging
-
-import structlog
+import time
 
 
 def formatter() -> logging.Formatter:
-    """A formatter that renders both structlog's and the standard library's records as key-value lines."""
-    return structlog.stdlib.ProcessorFormatter(
-        processors=[
-            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
-        ],
-        foreign_pre_chain=[
-            structlog.stdlib.add_log_level,
-            structlog.stdlib.add_logger_name,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-        ],
-    )
+    """``2026-01-31T12:00:00Z INFO tasks_app.dispatch.loop dispatcher: active``, in UTC."""
+    made = logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s", "%Y-%m-%dT%H:%M:%SZ")
+    made.converter = time.gmtime
+    return made

@@ -242,9 +242,7 @@ def test_the_hot_updates_stay_hot(factory: Factory) -> None:
         factory.write(claim, Note(progress=step / 50))
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_stat_force_next_flush()")
-        cursor.execute(
-            "SELECT string_agg(indexdef, ' ') FROM pg_indexes WHERE tablename = 'tasks_app_task'"
-        )
+        cursor.execute("SELECT string_agg(indexdef, ' ') FROM pg_indexes WHERE tablename = 'tasks_app_task'")
         definitions = cursor.fetchone()[0]
     for column in ("progress", "updated_at", "lease_id", "generation", "timeout_at"):
         assert column not in definitions

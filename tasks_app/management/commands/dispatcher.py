@@ -10,6 +10,8 @@ from tasks_app.dispatch.loop import Dispatcher
 
 
 class Command(BaseCommand):
+    # Every second dispatcher start would pay for loading the admin and the API only to check them.
+    requires_system_checks: list[str] = []
     help = "Admits eligible tasks and publishes their hints to the broker. One is active, others stand by."
 
     def handle(self, *args: Any, **options: Any) -> None:
