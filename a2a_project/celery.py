@@ -47,3 +47,5 @@ app.conf.update(
     },
 )
 app.conf["CELERY_DB_REUSE_MAX"] = settings.CELERY_DB_REUSE_MAX
+# For `manage.py a2a --validate-queues`, which may not import this module. Not one of task_queues: nobody consumes it.
+app.conf["a2a_dead_queue"] = DEAD_QUEUE

@@ -97,6 +97,7 @@ DJANGO_CELERY_BEAT_TZ_AWARE = True
 # --- Django -----------------------------------------------------------------------------------------------------------
 INSTALLED_APPS = [
     "unfold",
+    "unfold.contrib.filters",
     # Without autodiscovery: only the web process needs the admin; it saves the others 20 MB each. See urls.py.
     "django.contrib.admin.apps.SimpleAdminConfig",
     "django.contrib.auth",
@@ -185,5 +186,25 @@ UNFOLD = {
     "SITE_TITLE": "A2A task manager",
     "SITE_HEADER": "A2A task manager",
     "SITE_SYMBOL": "conversion_path",
+    "SITE_URL": None,
     "SHOW_HISTORY": False,
+    "SHOW_BACK_BUTTON": True,
+    "STYLES": ["tasks_app.admin.site.stylesheet"],
+    "SCRIPTS": ["tasks_app.admin.site.script"],
+    "SIDEBAR": {"show_search": False, "show_all_applications": False, "navigation": "tasks_app.admin.site.navigation"},
+    "COLORS": {
+        "primary": {
+            "50": "oklch(97% .014 254.604)",
+            "100": "oklch(93.2% .032 255.585)",
+            "200": "oklch(88.2% .059 254.128)",
+            "300": "oklch(80.9% .105 251.813)",
+            "400": "oklch(70.7% .165 254.624)",
+            "500": "oklch(62.3% .214 259.815)",
+            "600": "oklch(54.6% .245 262.881)",
+            "700": "oklch(48.8% .243 264.376)",
+            "800": "oklch(42.4% .199 265.638)",
+            "900": "oklch(37.9% .146 265.522)",
+            "950": "oklch(28.2% .091 267.935)",
+        },
+    },
 }

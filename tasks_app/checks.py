@@ -1,1 +1,197 @@
-"""System checks of the project's settings. ``manage.py a2a --validate-config`` runs these with Django's own."""
+"""System checks of the project's settings. ``manage.py a2a --validate-config`` runs these with Django's own.
+
+Each message has a stable id and a hint; ``.env.example`` says what each variable is. Nothing here connects to anything
+but the check tagged ``database``, which Django runs only where it is asked to.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.core.exceptions import ImproperlyConfigured
+from django.db import Error as DatabaseError
+from django.db import connections
+from django.db.backends.postgresql.base import DatabaseWrapper
+
+from tasks_app import agents
+
+#: Names stand in addresses and in queues' arguments: those of DNS labels.
+AGENT_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+#: What Celery can be driven through here; the others lose what a task manager needs (remote control, priorities).
+BROKER_SCHEMES = ("amqp", "amqps", "redis", "rediss", "redis+socket", "memory", "sqs")
+LOOPBACK = {"localhost", "127.0.0.1", "[::1]", "::1", ".localhost"}
+#: The first with NULLS NOT DISTINCT.
+POSTGRESQL_MIN = 150_000
+CONNECT_TIMEOUT_S = 5
+POSITIVE = (
+    "A2A_MAX_BODY_BYTES",
+    "A2A_BLOCKING_WAIT_S",
+    "A2A_LEASE_S",
+    "A2A_HEARTBEAT_S",
+    "A2A_AGEING_S",
+    "A2A_REPUBLISH_S",
+    "A2A_SWEEP_S",
+    "A2A_WEB_POOL_SIZE",
+)
+
+
+@register
+def secret_key(**_: Any) -> list[CheckMessage]:
+    """E001. Django itself complains only when something is first signed, in the middle of a request."""
+    try:
+        settings.SECRET_KEY  # noqa: B018 (reading it raises)
+    except ImproperlyConfigured:
+        hint = "Set it to a long random text, the same in all processes; or set A2A_OPEN_MODE=1 on your own machine."
+        return [Error("A2A_SECRET_KEY is empty.", hint=hint, id="a2a.E001")]
+    return []
+
+
+@register
+def registered_agents(**_: Any) -> list[CheckMessage]:
+    """E002 for a default agent that is not there, E003 for each name that no address can carry."""
+    found: list[CheckMessage] = []
+    known = sorted(agents.registered())
+    if settings.A2A_DEFAULT_AGENT not in known:
+        text = f"A2A_DEFAULT_AGENT names '{settings.A2A_DEFAULT_AGENT}', which is no registered agent."
+        hint = f"There are: {', '.join(known) or 'none'}. A2A_AGENTS names the modules that declare more."
+        found.append(Error(text, hint=hint, id="a2a.E002"))
+    for name in known:
+        if not AGENT_NAME.fullmatch(name):
+            hint = "Small letters, digits and hyphens, not first a hyphen, at most 63: the name stands in addresses."
+            found.append(Error(f"The agent name '{name}' cannot stand in an address.", hint=hint, id="a2a.E003"))
+    return found
+
+
+@register
+def numbers(**_: Any) -> list[CheckMessage]:
+    """E004: numbers that must be above zero."""
+    return [
+        Error(f"{name} is {getattr(settings, name)}.", hint="It must be more than 0.", id="a2a.E004")
+        for name in POSITIVE
+        if not getattr(settings, name) > 0
+    ]
+
+
+@register
+def leases(**_: Any) -> list[CheckMessage]:
+    """E005, W001, W002: how heartbeat, sweep and lease must relate."""
+    lease_s, heartbeat_s, sweep_s = settings.A2A_LEASE_S, settings.A2A_HEARTBEAT_S, settings.A2A_SWEEP_S
+    found: list[CheckMessage] = []
+    if heartbeat_s >= lease_s / 3:
+        text = f"A2A_HEARTBEAT_S ({heartbeat_s}) is not less than a third of A2A_LEASE_S ({lease_s})."
+        hint = "Two late heartbeats would cost a healthy worker its tasks. Shorten the one or lengthen the other."
+        found.append(Error(text, hint=hint, id="a2a.E005"))
+    if sweep_s > lease_s:
+        text = f"A2A_SWEEP_S ({sweep_s}) is longer than A2A_LEASE_S ({lease_s})."
+        hint = "A dead worker's task waits for the sweep, not for its lease. Sweep at least once a lease."
+        found.append(Warning(text, hint=hint, id="a2a.W001"))
+    republish_s = settings.A2A_REPUBLISH_S
+    if republish_s >= lease_s:
+        text = f"A2A_REPUBLISH_S ({republish_s}) is not less than A2A_LEASE_S ({lease_s})."
+        hint = "What the broker lost is published again later than a dead worker's task: make it a few seconds."
+        found.append(Warning(text, hint=hint, id="a2a.W002"))
+    return found
+
+
+@register
+def broker(**_: Any) -> list[CheckMessage]:
+    """E006 for a scheme that is not supported, W003 for a broker inside one process."""
+    scheme = urlsplit(settings.CELERY_BROKER_URL).scheme
+    if scheme not in BROKER_SCHEMES:
+        text = f"A2A_BROKER_URL has the scheme '{scheme}', which is not supported."
+        return [Error(text, hint=f"Supported are {', '.join(BROKER_SCHEMES)}.", id="a2a.E006")]
+    if scheme == "memory":
+        text = "A2A_BROKER_URL is memory://, which reaches no other process: no worker would get a task."
+        return [Warning(text, hint="It is for tests of one process. Use amqp:// or redis://.", id="a2a.W003")]
+    return []
+
+
+@register
+def database_engine(**_: Any) -> list[CheckMessage]:
+    """E007: the engine's statements are PostgreSQL's."""
+    engine = settings.DATABASES["default"]["ENGINE"]
+    if engine == "django.db.backends.postgresql":
+        return []
+    hint = "Set DATABASE_URL=postgresql://user:password@host:5432/name."
+    return [Error(f"The database is not PostgreSQL but {engine}.", hint=hint, id="a2a.E007")]
+
+
+@register(Tags.database)
+def database_server(databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
+    """E008 if PostgreSQL does not answer within five seconds, E009 if it is too old."""
+    if "default" not in (databases or ()) or database_engine():
+        return []
+    try:
+        version = _server_version()
+    except DatabaseError as error:
+        hint = "Is it running, and are host, port, user, password and name in DATABASE_URL right?"
+        reason = str(error).strip().splitlines()[0]
+        return [Error(f"PostgreSQL cannot be reached: {reason}", hint=hint, id="a2a.E008")]
+    if version >= POSTGRESQL_MIN:
+        return []
+    text = f"PostgreSQL {version // 10_000} is too old."
+    return [Error(text, hint=f"It must be {POSTGRESQL_MIN // 10_000} or later.", id="a2a.E009")]
+
+
+@register
+def open_mode(**_: Any) -> list[CheckMessage]:
+    """E010, or W004 in development: the open mode trusts loopback, and behind a proxy everybody comes from there."""
+    beyond = [host for host in settings.ALLOWED_HOSTS if host not in LOOPBACK]
+    if not settings.A2A_OPEN_MODE or not beyond:
+        return []
+    text = f"The open mode is on, and the server answers to more than loopback: {', '.join(beyond)}."
+    hint = "Behind a proxy every request comes from loopback and needs no key. Turn A2A_OPEN_MODE off, make API keys."
+    if settings.DEBUG:
+        return [Warning(text, hint=hint, id="a2a.W004")]
+    return [Error(text, hint=hint, id="a2a.E010")]
+
+
+@register
+def public_url(**_: Any) -> list[CheckMessage]:
+    """E011 for a base of addresses that is none, W005 for one that sends clients around TLS."""
+    if not settings.A2A_PUBLIC_URL:
+        return []
+    parts = urlsplit(settings.A2A_PUBLIC_URL)
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        text = f"A2A_PUBLIC_URL is '{settings.A2A_PUBLIC_URL}', which is no address of a server."
+        return [Error(text, hint="It looks like https://tasks.example.", id="a2a.E011")]
+    if settings.A2A_TLS and parts.scheme == "http":
+        hint = "Every request would be redirected to https, and a redirected POST loses its body. Use https there."
+        return [Warning("A2A_TLS is on, but A2A_PUBLIC_URL begins with http://.", hint=hint, id="a2a.W005")]
+    return []
+
+
+@register(Tags.security, deploy=True)
+def open_mode_in_production(**_: Any) -> list[CheckMessage]:
+    """E012: a deployment never runs in the open mode."""
+    if not settings.A2A_OPEN_MODE:
+        return []
+    hint = "Turn A2A_OPEN_MODE off; clients then need API keys."
+    return [Error("The open mode is on: requests without a key are accepted.", hint=hint, id="a2a.E012")]
+
+
+@register(Tags.security, deploy=True)
+def broker_guest(**_: Any) -> list[CheckMessage]:
+    """W006: RabbitMQ's well-known account, over a network."""
+    parts = urlsplit(settings.CELERY_BROKER_URL)
+    if parts.username != "guest" or parts.hostname in LOOPBACK:
+        return []
+    hint = "Make a user for this system, and delete guest."
+    return [Warning("A2A_BROKER_URL uses the well-known account 'guest'.", hint=hint, id="a2a.W006")]
+
+
+def _server_version() -> int:
+    """The server's version as PostgreSQL counts (150004 is 15.4), over a connection of its own that waits little."""
+    probe = cast(DatabaseWrapper, connections["default"].copy())
+    options: dict[str, Any] = probe.settings_dict["OPTIONS"]
+    options.pop("pool", None)
+    options["connect_timeout"] = CONNECT_TIMEOUT_S
+    try:
+        return probe.pg_version
+    finally:
+        probe.close()

@@ -1,5 +1,7 @@
-"""One format of log lines for all processes: instant, level, logger, text. The standard library's, because every process
-pays for what it imports."""
+"""One format of log lines for all processes: instant, level, logger, text.
+
+The standard library's, because every process pays for what it imports.
+"""
 
 import logging
 import time

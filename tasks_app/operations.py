@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID, uuid4
 
 from a2a.types import Message
-from google.protobuf.json_format import MessageToDict
 
 from tasks_app import agents
 from tasks_app.a2a import extension, parse
@@ -39,12 +39,15 @@ def task_id(text: Any) -> UUID:
         raise TaskNotFoundError(f"no task '{str(text)[:100]}'") from None
 
 
-def options_of(message: Message) -> TaskOptions:
-    """What the message's metadata says under our extension; the defaults if it says nothing."""
-    if extension.URI not in message.metadata:
+def options_of(message: Mapping[str, Any]) -> TaskOptions:
+    """What the metadata of a message says under our extension; the defaults if it says nothing.
+
+    Takes the message as JSON: a protobuf Struct makes every number a float.
+    """
+    metadata = message.get("metadata") or {}
+    if extension.URI not in metadata:
         return TaskOptions()
-    data = MessageToDict(message.metadata)[extension.URI]
-    return extension.parse(data, path=f"message.metadata.{extension.URI}")
+    return extension.parse(metadata[extension.URI], path=f"message.metadata.{extension.URI}")
 
 
 def new_task(

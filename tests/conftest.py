@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
+from stack import ensure_services
 from tasks_app import authentication
 from tasks_app.models import Client
 from tests.factory import Factory
+from tests.live import Live, fresh_database
 
 
 @pytest.fixture(autouse=True)
@@ -24,3 +28,19 @@ def owner(db: None) -> Client:
 def factory(owner: Client) -> Factory:
     """Makes tasks and moves them on by the engine's verbs, as the processes would."""
     return Factory(owner)
+
+
+@pytest.fixture(scope="session")
+def services() -> dict[str, str]:
+    """The addresses of real RabbitMQ, PostgreSQL and Redis; starts them where none is given."""
+    return ensure_services()
+
+
+@pytest.fixture(scope="session")
+def live(services: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """The whole stack on real RabbitMQ, PostgreSQL and Redis. Nothing restarts by itself: tests kill, and put back."""
+    database_url = fresh_database(services["DATABASE_URL"], "a2a_live")
+    env = {**services, "DATABASE_URL": database_url}
+    made = Live.started(tmp_path_factory.mktemp("live"), env, autorestart=False, embedded=False)
+    yield made
+    made.close()

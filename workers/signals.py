@@ -35,7 +35,7 @@ from workers.context import LeaseLost
 from workers.heartbeat import Heartbeat
 from workers.loop import IoLoop
 from workers.persist import persist
-from workers.slots import SlotTable
+from workers.slots import SlotTable, die_with_parent
 
 log = logging.getLogger(__name__)
 _JOBS = set(JOB_NAMES.values())
@@ -62,7 +62,8 @@ def make_node(sender: Any, **_: Any) -> None:
 
 @worker_process_init.connect
 def forget_what_was_forked(**_: Any) -> None:
-    """In a child: connections of the parent's must not be shared."""
+    """In a child: it ends with its parent, and shares none of its connections."""
+    die_with_parent()
     bell.reset()
     connections.close_all()
     log.debug("child %s ready", current_process().pid)

@@ -6,11 +6,13 @@ leases, on a thread of its own: a child deep in C code would starve a heartbeat 
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import mmap
 import os
 import signal
 import struct
+import sys
 import time
 from uuid import UUID
 
@@ -81,3 +83,13 @@ def _alive(pid: int) -> bool:
         return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
     except ChildProcessError:
         return False
+
+
+def die_with_parent() -> None:
+    """In a child: be killed when the parent dies.
+
+    Without it the child of a killed worker would work on unseen, and then wait for ever for jobs that nobody sends.
+    Linux only; elsewhere the lease ends its right to write.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG

@@ -16,7 +16,7 @@ import httpx
 from examples.imaging.inputs import Study
 
 PRIORITIES = ("critical", "high", "normal", "low")
-#: Of a hundred tasks, how many have each priority. The urgent ones are sent last, so that they have something to overtake.
+#: Of a hundred tasks, how many have each priority. The urgent ones are sent last: they have something to overtake.
 SHARES = {"low": 50, "normal": 30, "high": 13, "critical": 7}
 ENDED = {"completed", "failed", "cancelled", "rejected"}
 SUBMITTERS = 4

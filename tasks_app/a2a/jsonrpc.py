@@ -204,7 +204,7 @@ def _new_task(call: Call) -> tuple[NewTask, SendMessageConfiguration]:
         client_id=call.caller.client_id,
         spec=call.spec,
         message=message,
-        options=operations.options_of(message),
+        options=operations.options_of(params["message"]),
         metadata=metadata,
         method=call.method,
     )

@@ -1,0 +1,9 @@
+"""The operator's admin, below ``/admin/``: tasks, artifacts, clients, workers, schedules, people.
+
+It reads; what changes a task goes through the engine's verbs. Artifacts are shown from here too, not from their own
+app, because their pages point at tasks and imports go downward only.
+"""
+
+from tasks_app.admin import artifacts, clients, people, schedules, tasks, workers
+
+__all__ = ["artifacts", "clients", "people", "schedules", "tasks", "workers"]

@@ -1,0 +1,175 @@
+"""What the page of a task shows, read in a handful of bounded queries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from a2a.types import TaskArtifactUpdateEvent
+from django.utils import timezone
+from django.utils.safestring import SafeString
+from google.protobuf.message import DecodeError
+
+from tasks_app.admin import conversation, lifecycle, looks, previews
+from tasks_app.models import EventKind, Task, TaskAttempt
+from tasks_app.status import TaskStatus
+
+#: As many of the newest are shown; the page says so where there are more.
+EVENTS_MAX = 200
+CHANGES_MAX = 500
+ICONS = {"progress": "trending_up", "artifact": "draft", "message": "chat"}
+ATTEMPTS_MAX = 50
+ARTIFACTS_MAX = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One event, as the timeline shows it."""
+
+    generation: int
+    kind: str
+    icon: str
+    status: str
+    label: SafeString
+    percent: int
+    text: str
+    at: SafeString | str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptLook:
+    attempt: TaskAttempt
+    start: SafeString | str
+    end: SafeString | str
+    duration: str
+    outcome: SafeString
+    lease: SafeString | str
+    #: Ended, but its handler has not stopped yet: the slot is still taken.
+    stopping: bool
+
+
+def context(task: Task, *, with_artifacts: bool) -> dict[str, Any]:
+    """The template's variables."""
+    now = timezone.now()
+    entries = _entries(task, now)
+    return {
+        "task": task,
+        "open": not looks.ended(task.status),
+        "latest": next((entry.text for entry in reversed(entries) if entry.kind == EventKind.PROGRESS), ""),
+        "waiting_for": _waiting_for(task, now),
+        "state": looks.state(task.status),
+        "priority": looks.priority(task.priority),
+        "bar": looks.bar(task.progress, task.status),
+        "times": _times(task, now),
+        "start_deadline": looks.when(task.start_deadline_at, now=now),
+        "problem": _problem(task, entries),
+        "diagram": lifecycle.diagram(_changes(task), now=now),
+        "conversation": conversation.conversation(task),
+        "attempts": _attempts(task, now),
+        "entries": entries,
+        "earlier": max(task.generation - len(entries), 0),
+        "artifacts": previews.shown(list(task.artifacts[:ARTIFACTS_MAX])) if with_artifacts else [],
+        "with_artifacts": with_artifacts,
+        "parameters": _json(task.parameters),
+        "metadata": _json(task.metadata),
+        "resources": _json(task.resources),
+    }
+
+
+def _times(task: Task, now: datetime) -> list[tuple[str, Any]]:
+    waited_s = looks.between(task.created_at, task.started_at or task.completed_at or now)
+    ran_s = looks.between(task.started_at, task.completed_at or now)
+    times = [
+        ("created", looks.when(task.created_at, now=now)),
+        ("waited", looks.span(waited_s)),
+        ("started", looks.when(task.started_at, now=now)),
+        ("ran" if task.completed_at else "has run", looks.span(ran_s)),
+        ("ended", looks.when(task.completed_at, now=now)),
+        ("attempt", f"{task.attempt} of {task.max_attempts}"),
+        ("timeout", looks.span(task.timeout_s)),
+    ]
+    return [*times, ("times out", looks.when(task.timeout_at, now=now))] if task.timeout_at else times
+
+
+def _entries(task: Task, now: datetime) -> list[Entry]:
+    newest = conversation.readable(task.id).order_by("-generation")[:EVENTS_MAX]
+    return [
+        Entry(
+            generation=event.generation,
+            kind=event.kind,
+            icon=ICONS.get(event.kind, ""),
+            status=event.status,
+            label=looks.state(event.status),
+            percent=looks.percentage(event.progress),
+            text=_text(event),
+            at=looks.when(event.created_at, now=now),
+            attempt=event.attempt,
+        )
+        for event in reversed(newest)
+    ]
+
+
+def _text(event: Any) -> str:
+    if event.kind == EventKind.ARTIFACT:
+        try:
+            artifact = TaskArtifactUpdateEvent.FromString(bytes(event.small_payload or b"")).artifact
+        except DecodeError:
+            return ""
+        return str(artifact.name or artifact.artifact_id)
+    text = conversation.text_of(conversation.parsed(event.small_payload))
+    if not text and event.error:
+        text = _sentence(event.error)
+    return text[:500]
+
+
+def _changes(task: Task) -> list[lifecycle.Change]:
+    rows = task.events.filter(kind=EventKind.STATUS).order_by("-generation").values_list("status", "created_at")
+    return [lifecycle.Change(status=TaskStatus(status), at=at) for status, at in reversed(rows[:CHANGES_MAX])]
+
+
+def _attempts(task: Task, now: datetime) -> list[AttemptLook]:
+    newest = task.attempts.order_by("-number")[:ATTEMPTS_MAX]
+    return [
+        AttemptLook(
+            attempt=attempt,
+            start=looks.clock(attempt.claimed_at),
+            end=looks.clock(attempt.ended_at),
+            duration=looks.span(looks.between(attempt.claimed_at, attempt.ended_at or now)),
+            outcome=looks.outcome(attempt.outcome),
+            lease=looks.when(attempt.lease_expires_at, now=now),
+            stopping=attempt.ended_at is not None and attempt.released_at is None,
+        )
+        for attempt in reversed(newest)
+    ]
+
+
+def _problem(task: Task, entries: Sequence[Entry]) -> dict[str, str] | None:
+    """Why it ended without a result: of a task that was cancelled, its last event says by whom."""
+    if task.error:
+        return {"code": str(task.error.get("code", "")), "message": _sentence(task.error)}
+    if task.status in (TaskStatus.CANCELLED, TaskStatus.REJECTED) and entries:
+        return {"code": task.status, "message": entries[-1].text or looks.words(task.status)}
+    return None
+
+
+def _sentence(error: Any) -> str:
+    return str(error.get("message", "")) if isinstance(error, dict) else str(error)
+
+
+def _waiting_for(task: Task, now: datetime) -> str:
+    if task.status == TaskStatus.PENDING:
+        if task.run_after > now:
+            return f"waits until {task.run_after:%Y-%m-%d %H:%M:%S} UTC"
+        if task.admitted_at is None:
+            return "waits for a free slot"
+        return "handed to the broker" + (f" {task.publishes} times" if task.publishes > 1 else "")
+    if task.status in (TaskStatus.INPUT_REQUIRED, TaskStatus.AUTH_REQUIRED):
+        return "waits for the client"
+    return ""
+
+
+def _json(value: Any) -> str:
+    return previews.bounded(previews.pretty(value))[0] if value else ""

@@ -1,0 +1,62 @@
+"""What the whole admin shares: its style sheet, its script, its sidebar. Named by ``UNFOLD`` in the settings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest
+from django.templatetags.static import static
+from django.urls import reverse
+
+from tasks_app.admin.base import may
+
+Item = tuple[str, str, str]
+
+#: (title, icon, model) by group; a user sees what he may view.
+GROUPS: dict[str, tuple[Item, ...]] = {
+    "Work": (
+        ("Tasks", "task_alt", "tasks_app.task"),
+        ("Artifacts", "draft", "artifacts_app.artifact"),
+        ("Workers", "memory", "tasks_app.worker"),
+    ),
+    "Access": (
+        ("Clients", "smart_toy", "tasks_app.client"),
+        ("API keys", "key", "tasks_app.apikey"),
+        ("Users", "person", "auth.user"),
+        ("Groups", "group", "auth.group"),
+    ),
+    "Schedules": (
+        ("Periodic jobs", "event_repeat", "django_celery_beat.periodictask"),
+        ("Intervals", "timer", "django_celery_beat.intervalschedule"),
+        ("Crontabs", "schedule", "django_celery_beat.crontabschedule"),
+        ("At an instant", "alarm", "django_celery_beat.clockedschedule"),
+        ("By the sun", "wb_twilight", "django_celery_beat.solarschedule"),
+    ),
+}
+
+
+def stylesheet(request: HttpRequest) -> str:
+    return static("tasks_app/admin.css")
+
+
+def script(request: HttpRequest) -> str:
+    return static("tasks_app/live.js")
+
+
+def navigation(request: HttpRequest) -> list[dict[str, Any]]:
+    """The sidebar, without what the user may not view."""
+    groups = [
+        {"title": title, "separator": True, "collapsible": title == "Schedules", "items": _items(request, items)}
+        for title, items in GROUPS.items()
+    ]
+    return [group for group in groups if group["items"]]
+
+
+def _items(request: HttpRequest, items: tuple[Item, ...]) -> list[dict[str, Any]]:
+    made = []
+    for title, icon, model in items:
+        app, _, name = model.partition(".")
+        if may(request, f"{app}.view_{name}") or may(request, f"{app}.change_{name}"):
+            link = reverse(f"admin:{app}_{name}_changelist")
+            made.append({"title": title, "icon": icon, "link": link})
+    return made

@@ -1,0 +1,117 @@
+"""A whole stack of real processes for the tests that need one, and what they ask of it."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import psycopg
+
+from stack import Stack
+
+#: Short, so that a test sees a rescue within seconds.
+TIMES = {"A2A_LEASE_S": "6", "A2A_HEARTBEAT_S": "1", "A2A_SWEEP_S": "1", "A2A_REPUBLISH_S": "1"}
+ENDED = {"completed", "failed", "cancelled", "rejected"}
+
+
+def wait_for(condition: Callable[[], Any], *, timeout_s: float = 60, what: str = "") -> Any:
+    """The first true value of the condition. Fails the test after ``timeout_s``."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {timeout_s} s: {what or condition}")
+        time.sleep(0.05)
+
+
+def fresh_database(url: str, name: str) -> str:
+    """Makes an empty database of this name on the server of ``url``; its address."""
+    with psycopg.connect(url, autocommit=True) as conn:
+        conn.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+        conn.execute(f'CREATE DATABASE "{name}"')
+    base, _, query = url.partition("?")
+    return f"{base.rpartition('/')[0]}/{name}" + (f"?{query}" if query else "")
+
+
+class Live:
+    """A running stack, as a client and as an operator sees it."""
+
+    def __init__(self, stack: Stack, database_url: str) -> None:
+        self.stack = stack
+        self.database_url = database_url
+        self.http = httpx.Client(base_url=stack.url, timeout=30)
+
+    @classmethod
+    def started(cls, state_dir: Path, env: dict[str, str], **options: Any) -> Live:
+        stack = Stack(state_dir, env={**TIMES, "A2A_OPEN_MODE": "1", **env}, port=0, **options)
+        stack.start()
+        stack.wait_ready(timeout_s=90)
+        live = cls(stack, stack.env["DATABASE_URL"])
+        wait_for(lambda: live.online_workers() >= {"cpu", "io"}, what="both lanes have a worker")
+        return live
+
+    # As a client -----------------------------------------------------------------------------------------------------
+
+    def submit(self, agent: str, text: str = "hello", **fields: Any) -> str:
+        """The id of a new task."""
+        body = {"agent": agent, "message": {"messageId": str(uuid4()), "parts": [{"text": text}]}, **fields}
+        reply = self.http.post("/api/v1/tasks/", json=body)
+        assert reply.status_code == 201, reply.text
+        return str(reply.json()["id"])
+
+    def task(self, task_id: str) -> dict[str, Any]:
+        reply = self.http.get(f"/api/v1/tasks/{task_id}/")
+        assert reply.status_code == 200, reply.text
+        return dict(reply.json())
+
+    def ended(self, task_id: str, *, timeout_s: float = 60) -> dict[str, Any]:
+        """The task, once it has ended."""
+
+        def look() -> dict[str, Any] | None:
+            task = self.task(task_id)
+            return task if task["status"] in ENDED else None
+
+        return dict(wait_for(look, timeout_s=timeout_s, what=f"task {task_id} ends"))
+
+    def running(self, task_id: str) -> dict[str, Any]:
+        def look() -> dict[str, Any] | None:
+            task = self.task(task_id)
+            return task if task["status"] == "running" else None
+
+        return dict(wait_for(look, what=f"task {task_id} runs"))
+
+    # As an operator --------------------------------------------------------------------------------------------------
+
+    def sql(self, query: str, *params: Any) -> list[tuple[Any, ...]]:
+        """The rows. Waits for a database that a test has killed and that is starting again."""
+
+        def ask() -> list[list[tuple[Any, ...]]] | None:
+            try:
+                with psycopg.connect(self.database_url, autocommit=True) as conn:
+                    return [conn.execute(query, params).fetchall()]
+            except psycopg.OperationalError:
+                return None
+
+        rows: list[tuple[Any, ...]] = wait_for(ask, timeout_s=20, what="the database answers")[0]
+        return rows
+
+    def online_workers(self) -> set[str]:
+        rows = self.sql(
+            "SELECT lane FROM tasks_app_worker WHERE state = 'online' AND heartbeat_at > now() - interval '3 seconds'"
+        )
+        return {row[0] for row in rows}
+
+    def statuses(self, task_ids: Iterable[str]) -> Counter[str]:
+        rows = self.sql("SELECT status FROM tasks_app_task WHERE id = ANY(%s::uuid[])", list(task_ids))
+        return Counter(row[0] for row in rows)
+
+    def close(self) -> None:
+        self.http.close()
+        self.stack.stop()
