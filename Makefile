@@ -66,7 +66,7 @@ test-faults: .venv/.dev services ## only the tests that kill processes
 
 check: .venv/.dev ## style, types, import floors, Django's checks, missing migrations
 	@echo "==> checks: ruff, mypy, import-linter, django (about a minute the first time)"
-	@ruff check . && ruff format --check -q . && mypy . && lint-imports --no-color >/dev/null
+	@ruff check . && ruff format --check -q . && mypy . && lint-imports >/dev/null
 	@A2A_OPEN_MODE=1 python manage.py check --fail-level WARNING
 	@A2A_OPEN_MODE=1 python manage.py makemigrations --check --dry-run >/dev/null && echo "==> checks passed"
 

@@ -55,7 +55,6 @@ A2A_SWEEP_S = env.float("A2A_SWEEP_S", default=5.0)
 
 # --- Database: the truth ----------------------------------------------------------------------------------------------
 DATABASES = {"default": env.db_url("DATABASE_URL", default="postgresql://a2a@127.0.0.1:5432/a2a")}
-DATABASES["default"]["ENGINE"] = "django.db.backends.postgresql"
 #: Lets the engine's statements be prepared (Django turns it off; its own queries still bind in the client), planned
 #: once per connection, and by index whatever a young table's statistics say.
 DATABASES["default"].setdefault("OPTIONS", {}).update(
@@ -189,6 +188,7 @@ UNFOLD = {
     "SITE_URL": None,
     "SHOW_HISTORY": False,
     "SHOW_BACK_BUTTON": True,
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "tasks_app.admin.site.favicon"}],
     "STYLES": ["tasks_app.admin.site.stylesheet"],
     "SCRIPTS": ["tasks_app.admin.site.script"],
     "SIDEBAR": {"show_search": False, "show_all_applications": False, "navigation": "tasks_app.admin.site.navigation"},

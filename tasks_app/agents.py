@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import Any
 
 import jsonschema
+from django.core.exceptions import ImproperlyConfigured
 
 from tasks_app.status import Lane
 
@@ -124,9 +125,17 @@ def agent(
 
 
 def load(modules: list[str]) -> None:
-    """Imports the modules, so that the agents they declare are registered."""
+    """Imports the modules, so that the agents they declare are registered.
+
+    Raises ImproperlyConfigured naming the module that is not there.
+    """
     for module in modules:
-        import_module(module)
+        try:
+            import_module(module)
+        except ModuleNotFoundError as error:
+            if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+                raise  # the module is there; something that it imports is not
+            raise ImproperlyConfigured(f"A2A_AGENTS: there is no module '{module}'") from error
 
 
 def get(name: str) -> AgentSpec:

@@ -52,9 +52,13 @@ class Live:
     def started(cls, state_dir: Path, env: dict[str, str], **options: Any) -> Live:
         stack = Stack(state_dir, env={**TIMES, "A2A_OPEN_MODE": "1", **env}, port=0, **options)
         stack.start()
-        stack.wait_ready(timeout_s=90)
-        live = cls(stack, stack.env["DATABASE_URL"])
-        wait_for(lambda: live.online_workers() >= {"cpu", "io"}, what="both lanes have a worker")
+        try:
+            stack.wait_ready(timeout_s=90)
+            live = cls(stack, stack.env["DATABASE_URL"])
+            wait_for(lambda: live.online_workers() >= {"cpu", "io"}, what="both lanes have a worker")
+        except BaseException:
+            stack.stop()
+            raise
         return live
 
     # As a client -----------------------------------------------------------------------------------------------------

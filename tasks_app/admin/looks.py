@@ -73,6 +73,14 @@ def when(instant: datetime | None, *, now: datetime | None = None) -> SafeString
     return format_html('<time datetime="{}" title="{}">{}</time>', at.isoformat(), absolute, text)
 
 
+def since(start: datetime, instant: datetime) -> SafeString:
+    """How long after ``start`` an instant was; the absolute one on hover."""
+    at = instant.astimezone(UTC)
+    return format_html(
+        '<span title="{}">+{}</span>', f"{at:%Y-%m-%d %H:%M:%S.%f} UTC", span((instant - start).total_seconds())
+    )
+
+
 def clock(instant: datetime | None) -> SafeString | str:
     """The time of day, the whole instant on hover."""
     if instant is None:
@@ -100,7 +108,8 @@ def span(seconds: float | None) -> str:
         return f"{seconds:.1f} s"
     for size_s, large, part_s, small in ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min"), (60, "min", 1, "s")):
         if seconds >= size_s:
-            return f"{int(seconds // size_s)} {large} {int(seconds % size_s // part_s)} {small}"
+            whole, part = int(seconds // size_s), int(seconds % size_s // part_s)
+            return f"{whole} {large} {part} {small}" if part else f"{whole} {large}"
     raise AssertionError("unreachable")
 
 

@@ -54,7 +54,7 @@ class AttemptLook:
 def context(task: Task, *, with_artifacts: bool) -> dict[str, Any]:
     """The template's variables."""
     now = timezone.now()
-    entries = _entries(task, now)
+    entries = _entries(task)
     return {
         "task": task,
         "open": not looks.ended(task.status),
@@ -94,7 +94,7 @@ def _times(task: Task, now: datetime) -> list[tuple[str, Any]]:
     return [*times, ("times out", looks.when(task.timeout_at, now=now))] if task.timeout_at else times
 
 
-def _entries(task: Task, now: datetime) -> list[Entry]:
+def _entries(task: Task) -> list[Entry]:
     newest = conversation.readable(task.id).order_by("-generation")[:EVENTS_MAX]
     return [
         Entry(
@@ -105,7 +105,7 @@ def _entries(task: Task, now: datetime) -> list[Entry]:
             label=looks.state(event.status),
             percent=looks.percentage(event.progress),
             text=_text(event),
-            at=looks.when(event.created_at, now=now),
+            at=looks.since(task.created_at, event.created_at) if event.generation > 1 else looks.when(event.created_at),
             attempt=event.attempt,
         )
         for event in reversed(newest)

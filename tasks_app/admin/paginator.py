@@ -47,7 +47,11 @@ class CappedPaginator(Pages):
 
 
 class KeysetChangeList(ChangeList):
-    """A list that knows the address of what is older than its last row."""
+    """A list that knows the address of what is older than its last row, and no total beside its count."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        self.full_result_count = self.result_count
 
     @property
     def older_url(self) -> str:

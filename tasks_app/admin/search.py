@@ -36,6 +36,14 @@ def id_range(prefix: str) -> tuple[UUID, UUID] | None:
     return UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f"))
 
 
+def exact_id(text: str) -> UUID:
+    """The id that an address names; the nil id, which nothing has, if it names none."""
+    try:
+        return UUID(text)
+    except ValueError:
+        return UUID(int=0)
+
+
 def _bare(word: str) -> Q:
     if word in agents.registered():
         return Q(agent=word)

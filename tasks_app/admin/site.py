@@ -39,6 +39,10 @@ def stylesheet(request: HttpRequest) -> str:
     return static("tasks_app/admin.css")
 
 
+def favicon(request: HttpRequest) -> str:
+    return static("tasks_app/favicon.svg")
+
+
 def script(request: HttpRequest) -> str:
     return static("tasks_app/live.js")
 

@@ -87,10 +87,7 @@ class TaskAdmin(CappedList, CancelActions):
         return super().change_view(request, object_id, form_url, {**shown, **title, **(extra_context or {})})
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Task | None:
-        try:
-            return Task.objects.select_related("client", "request").filter(pk=object_id).first()
-        except (ValueError, TypeError):
-            return None
+        return Task.objects.select_related("client", "request").filter(pk=search.exact_id(object_id)).first()
 
     def get_fieldsets(self, request: HttpRequest, obj: Task | None = None) -> list[Any]:
         """None: the page is a template of its own."""
@@ -98,7 +95,7 @@ class TaskAdmin(CappedList, CancelActions):
 
     def get_actions_detail(self, request: HttpRequest, object_id: str) -> list[Any]:
         """No button on a task that has ended."""
-        status = Task.objects.filter(pk=object_id).values_list("status", flat=True).first()
+        status = Task.objects.filter(pk=search.exact_id(object_id)).values_list("status", flat=True).first()
         if status is None or looks.ended(status):
             return []
         buttons: list[Any] = super().get_actions_detail(request, object_id)  # type: ignore[misc]

@@ -22,19 +22,24 @@ MISSED_MAX = 3
 
 @admin.register(Worker)
 class WorkerAdmin(ReadOnlyAdmin):
-    list_display = ("name", "lane", "standing", "load", "hostname", "pid", "started", "heartbeat")
+    list_display = ("name", "kind", "standing", "load", "hostname", "pid", "started", "heartbeat")
     list_filter = ("lane", "state")
     search_fields = ("name", "hostname")
-    ordering = ("state", "lane", "name")
-    fields = ("name", "lane", "standing", "load", "hostname", "pid", "started", "heartbeat")
-    readonly_fields = ("standing", "load", "started", "heartbeat")
+    ordering = ("name",)
+    sortable_by = ("heartbeat", "started")
+    fields = ("name", "kind", "standing", "load", "hostname", "pid", "started", "heartbeat")
+    readonly_fields = ("kind", "standing", "load", "started", "heartbeat")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Worker]:
         running = TaskAttempt.objects.filter(worker=OuterRef("name"), released_at=None).order_by()
         count = running.values("worker").annotate(count=Count("id")).values("count")
         return Worker.objects.annotate(running=Coalesce(Subquery(count, output_field=IntegerField()), 0))
 
-    @admin.display(description="state", ordering="state")
+    @admin.display(description="lane")
+    def kind(self, worker: Worker) -> str:
+        return worker.lane
+
+    @admin.display(description="state")
     def standing(self, worker: Worker) -> SafeString:
         silent_s = (timezone.now() - worker.heartbeat_at).total_seconds()
         late = silent_s > MISSED_MAX * settings.A2A_HEARTBEAT_S

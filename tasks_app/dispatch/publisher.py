@@ -67,7 +67,7 @@ class Publisher:
         return self._producer
 
     def _declare(self, channel: Any) -> None:
-        for queue in self._app.amqp.queues.values():
+        for queue in [*self._app.amqp.queues.values(), self._app.conf.a2a_dead_queue]:
             queue(channel).declare()
 
     def _send(self, producer: Any, hint: Hint) -> None:

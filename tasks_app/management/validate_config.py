@@ -26,7 +26,7 @@ def validate_config(out: OutputWrapper) -> int:
 
 
 def _deployment() -> list[CheckMessage]:
-    made = [message for check in registry.deployment_checks for message in check(app_configs=None)]
+    made = [message for check in registry.deployment_checks for message in check(app_configs=None, databases=None)]
     return [message for message in made if _is_told(message)]
 
 

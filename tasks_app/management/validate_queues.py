@@ -36,7 +36,7 @@ class Found:
 
 def validate_queues(out: OutputWrapper) -> int:
     """Prints a line per queue; 0 if all are as declared, 1 if one is not, 2 if the broker is away."""
-    app: Celery = current_app._get_current_object()
+    app: Celery = current_app
     address = app.connection_for_write().as_uri()
     try:
         found = _declare_all(app)
@@ -81,8 +81,8 @@ def _declare(connection: Any, queue: Queue) -> Found:
 def _connected(app: Celery) -> Iterator[Any]:
     connection: Any = app.connection_for_write(connect_timeout=TIMEOUT_S, transport_options=_timeouts(app))
     # A refused login or virtual host is, to amqp, an error of the channel.
-    theirs: list[type[Exception]] = [*connection.connection_errors, *connection.channel_errors]
-    errors = (*theirs, KombuError, OSError)
+    theirs: tuple[type[Exception], ...] = (*connection.connection_errors, *connection.channel_errors)
+    errors: tuple[type[Exception], ...] = (*theirs, KombuError, OSError)
     try:
         connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0, timeout=TIMEOUT_S)
         yield connection
@@ -108,7 +108,7 @@ def _problem(queue: Queue, error: Exception) -> str:
         what, command = f"exchange {queue.exchange.name}", "delete it in RabbitMQ's management page"
     else:
         what, command = f"queue {queue.name}", f"delete it (rabbitmqctl delete_queue -p VHOST {queue.name})"
-        wanted = ", ".join(f"{name}={value}" for name, value in queue.queue_arguments.items())
+        wanted = ", ".join(f"{name}={value}" for name, value in (queue.queue_arguments or {}).items())
         command += f" so that it is made anew with {wanted}"
     advice = f"stop the workers, {command}, and run this again; no task is lost, the database has them all"
     return f"the {what} exists with other arguments: {reason.partition(' - ')[2]}; {advice}"

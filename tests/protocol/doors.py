@@ -1,0 +1,129 @@
+"""Both doors in this process, over ASGI and without a socket: what the protocol tests ask, and what may be left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import orjson
+
+from tasks_app.models import Task, TaskEvent, TaskRequest
+from tasks_app.web import close_web
+
+TASKS = "/api/v1/tasks/"
+EXTENSION = "urn:a2a-task-manager:task-options:v1"
+LOOPBACK = "127.0.0.1"
+
+Ask = Callable[[httpx.AsyncClient], Awaitable[Any]]
+
+
+def _application() -> Any:
+    pooled = os.environ.get("A2A_DB_POOL")
+    from a2a_project.asgi import application
+
+    if pooled is None:
+        # The module asks for a pool of connections by the environment, which the stacks of later tests would inherit.
+        os.environ.pop("A2A_DB_POOL", None)
+    return application
+
+
+class Doors:
+    """The web application and an event loop for it. Tests stay synchronous, so that they may look at rows between."""
+
+    def __init__(self) -> None:
+        self._runner = asyncio.Runner()
+        self._application = _application()
+
+    def close(self) -> None:
+        self._runner.run(close_web())
+        self._runner.close()
+
+    def ask(self, ask: Ask, *, peer: str = LOOPBACK) -> Any:
+        """What the coroutine returns, given a client that comes from this address."""
+
+        async def within() -> Any:
+            transport = httpx.ASGITransport(app=self._application, client=(peer, 5000))
+            async with httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=30) as client:
+                return await ask(client)
+
+        return self._runner.run(within())
+
+    def send(self, method: str, path: str, *, peer: str = LOOPBACK, **options: Any) -> httpx.Response:
+        """One request and its whole answer."""
+        return self.ask(lambda client: client.request(method, path, **options), peer=peer)  # type: ignore[no-any-return]
+
+    def together(self, requests: Iterable[tuple[str, str, dict[str, Any]]]) -> list[httpx.Response]:
+        """Many requests at once; their answers in order."""
+
+        async def all_of(client: httpx.AsyncClient) -> list[httpx.Response]:
+            asked = [client.request(method, path, **options) for method, path, options in requests]
+            return list(await asyncio.gather(*asked))
+
+        return list(self.ask(all_of))
+
+    # The REST door --------------------------------------------------------------------------------------------------
+
+    def submit(self, body: Any, **options: Any) -> httpx.Response:
+        return self.send("POST", TASKS, **content(body), **options)
+
+    # The JSON-RPC door ----------------------------------------------------------------------------------------------
+
+    def call(self, method: str, params: Any, *, agent: str = "echo", **options: Any) -> dict[str, Any]:
+        """The JSON-RPC answer to a call."""
+        return self.post({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}, agent=agent, **options)
+
+    def post(self, body: Any, *, agent: str = "echo", **options: Any) -> dict[str, Any]:
+        """The JSON-RPC answer to any body."""
+        reply = self.send("POST", f"/a2a/{agent}/", **content(body, **options.pop("headers", {})), **options)
+        assert reply.status_code in (200, 413), reply.text
+        answer = reply.json()
+        assert answer["jsonrpc"] == "2.0"
+        assert ("result" in answer) != ("error" in answer)
+        return dict(answer)
+
+
+def content(body: Any, **headers: str) -> dict[str, Any]:
+    """A request's body, as JSON unless it is bytes already."""
+    data = body if isinstance(body, bytes) else orjson.dumps(body)
+    return {"content": data, "headers": {"content-type": "application/json", **headers}}
+
+
+def rest_body(**changes: Any) -> dict[str, Any]:
+    """A valid submission over REST, with changes."""
+    return {"agent": "echo", "message": message(), **changes}
+
+
+def message(**changes: Any) -> dict[str, Any]:
+    """A valid message, with changes; what is changed to ``...`` is left out."""
+    whole = {"messageId": str(uuid4()), "role": "ROLE_USER", "parts": [{"text": "hello"}], **changes}
+    return {name: value for name, value in whole.items() if value is not ...}
+
+
+def with_options(**options: Any) -> dict[str, Any]:
+    """The params of a SendMessage whose message carries these options under our extension."""
+    return {"message": message(metadata={EXTENSION: options}), "configuration": {"returnImmediately": True}}
+
+
+def nested(levels: int) -> dict[str, Any]:
+    """An object in an object, so many levels deep."""
+    data: dict[str, Any] = {}
+    for _ in range(levels - 1):
+        data = {"a": data}
+    return data
+
+
+def rows() -> tuple[int, int, int]:
+    return Task.objects.count(), TaskRequest.objects.count(), TaskEvent.objects.count()
+
+
+@contextmanager
+def nothing_left() -> Iterator[None]:
+    """Fails if the body left a row of a task behind."""
+    before = rows()
+    yield
+    assert rows() == before
