@@ -6,8 +6,12 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
+class _TooLarge(Exception):
+    pass
+
+
 class BoundedBody:
-    """ASGI middleware: 413 for a body that declares more than the limit; one that lies about it is cut off."""
+    """ASGI middleware: 413 for a body that is larger than the limit, or declares to be; it is read no further."""
 
     def __init__(self, app: ASGIApp, limit_bytes: int) -> None:
         self._app = app
@@ -17,19 +21,27 @@ class BoundedBody:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        declared = dict(scope["headers"]).get(b"content-length", b"0")
-        if not declared.isdigit() or int(declared) > self._limit_bytes:
-            detail = f"body: the limit is {self._limit_bytes} bytes"
-            answer = JSONResponse({"detail": detail, "errors": [{"field": "body", "message": detail}]}, 413)
-            await answer(scope, receive, send)
-            return
         left = self._limit_bytes
 
         async def bounded() -> Message:
             nonlocal left
             message = await receive()
             left -= len(message.get("body", b""))
-            return message if left >= 0 else {"type": "http.disconnect"}
+            if left < 0:
+                raise _TooLarge
+            return message
 
-        # Starlette's mount moved the path into root_path; Django takes it from there only if it is told no root.
-        await self._app({**scope, "root_path": ""}, bounded, send)
+        try:
+            if self._declares_more(scope):
+                raise _TooLarge
+            # Starlette's mount moved the path into root_path; Django takes it from there only if it is told no root.
+            await self._app({**scope, "root_path": ""}, bounded, send)
+        except _TooLarge:
+            # Django reads the whole body before it answers, so nothing was sent yet.
+            detail = f"body: the limit is {self._limit_bytes} bytes"
+            answer = JSONResponse({"detail": detail, "errors": [{"field": "body", "message": detail}]}, 413)
+            await answer(scope, receive, send)
+
+    def _declares_more(self, scope: Scope) -> bool:
+        declared = dict(scope["headers"]).get(b"content-length", b"0")
+        return not declared.isdigit() or len(declared) > 18 or int(declared) > self._limit_bytes

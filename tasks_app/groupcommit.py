@@ -69,6 +69,8 @@ class Flusher(Generic[Item, Result]):
     async def _settle(self, items: list[Item], futures: list[asyncio.Future[Result]]) -> None:
         try:
             results = await self._flush(items)
+            if len(results) != len(items):
+                raise RuntimeError(f"{len(results)} results for {len(items)} items")
         except Exception as error:
             if len(items) > 1 and self._is_poison(error):
                 middle = len(items) // 2

@@ -58,10 +58,11 @@ def new_task(
     options: TaskOptions,
     metadata: dict[str, Any],
     method: str,
-    parameters_path: str = "parameters",
+    options_path: str = "",
 ) -> NewTask:
     """The task that this message asks for, checked against its agent; not yet stored.
 
+    ``options_path`` is what stands before the names of the options in the request, for errors.
     Raises InvalidParamsError, ContentTypeNotSupportedError, TaskNotFoundError or UnsupportedOperationError.
     """
     if message.task_id:
@@ -69,10 +70,12 @@ def new_task(
         task_id(message.task_id)
         raise UnsupportedOperationError("message.taskId: follow-up messages to a task are not supported yet")
     _check_content(spec, message)
-    _check_parameters(spec, options, parameters_path)
-    for name, data in (("metadata", metadata), ("parameters", options.parameters), ("resources", options.resources)):
+    _check_parameters(spec, options, f"{options_path}parameters")
+    texts = {"metadata": metadata}
+    texts |= {f"{options_path}parameters": options.parameters, f"{options_path}resources": options.resources}
+    for path, data in texts.items():
         if parse.has_nul(data):
-            raise invalid(name, "may not hold NUL characters")
+            raise invalid(path, "may not hold NUL characters")
     return NewTask(
         client_id=client_id,
         agent=spec.name,
@@ -102,13 +105,13 @@ def _check_content(spec: AgentSpec, message: Message) -> None:
         field = f"message.parts[{index}]"
         if part.WhichOneof("content") == "url":
             raise unsupported_content(f"{field}.url", "files by URL are not fetched yet; send the bytes as raw")
-        if part.WhichOneof("content") == "raw" and not spec.accepts(part.media_type):
+        if not spec.accepts(part.media_type):
             modes = ", ".join(spec.input_modes)
-            raise unsupported_content(f"{field}.mediaType", f"'{part.media_type}' is none of {modes}")
+            raise unsupported_content(f"{field}.mediaType", f"'{part.media_type[:100]}' is none of {modes}")
 
 
 def _check_parameters(spec: AgentSpec, options: TaskOptions, path: str) -> None:
     try:
         spec.check_parameters(options.parameters)
     except agents.BadParameters as error:
-        raise invalid(path + error.field.removeprefix("parameters"), str(error)) from error
+        raise invalid(path + error.field.removeprefix("parameters"), str(error)[:300]) from error

@@ -8,12 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from django.utils.dateparse import parse_datetime
 
 from tasks_app.a2a.errors import invalid
+from tasks_app.a2a.parse import json_object
 from tasks_app.status import Priority
 
 URI = "urn:a2a-task-manager:task-options:v1"
@@ -21,6 +22,8 @@ DESCRIPTION = "Priority, timeout, earliest start, parameters and resources of a 
 FIELDS = ("priority", "timeout_s", "run_after", "parameters", "resources")
 #: The longest timeout that may be asked for, in seconds: 30 days.
 TIMEOUT_MAX_S = 30 * 86_400.0
+#: Of an earliest start: what stays an instant in PostgreSQL and in Python, whatever is added or taken away.
+RUN_AFTER_YEARS = (1970, 2999)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +51,8 @@ def parse(data: Any, *, path: str) -> TaskOptions:
         priority=_priority(data.get("priority"), _join(path, "priority")),
         timeout_s=_timeout_s(data.get("timeout_s"), _join(path, "timeout_s")),
         run_after=_run_after(data.get("run_after"), _join(path, "run_after")),
-        parameters=_object(data.get("parameters"), _join(path, "parameters")),
-        resources=_object(data.get("resources"), _join(path, "resources")),
+        parameters=json_object(data.get("parameters"), path=_join(path, "parameters")),
+        resources=json_object(data.get("resources"), path=_join(path, "resources")),
     )
 
 
@@ -87,12 +90,6 @@ def _run_after(value: Any, path: str) -> datetime | None:
         instant = None
     if instant is None or instant.tzinfo is None:
         raise invalid(path, "must be an ISO 8601 instant with its offset, e.g. 2026-01-31T12:00:00Z")
-    return instant
-
-
-def _object(value: Any, path: str) -> dict[str, Any]:
-    if value is None:
-        return {}
-    if not isinstance(value, Mapping):
-        raise invalid(path, "must be an object")
-    return dict(value)
+    if not RUN_AFTER_YEARS[0] <= instant.year <= RUN_AFTER_YEARS[1]:
+        raise invalid(path, f"must be in the years {RUN_AFTER_YEARS[0]} to {RUN_AFTER_YEARS[1]}")
+    return instant.astimezone(UTC)

@@ -17,8 +17,8 @@ class BodyTooLarge(Exception):
 async def body(request: Request) -> bytes:
     """The request's body. Raises :class:`BodyTooLarge`, without reading further than the limit."""
     limit = settings.A2A_MAX_BODY_BYTES
-    declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > limit:
+    declared = whole_number(request.headers.get("content-length", ""))
+    if declared is not None and declared > limit:
         raise BodyTooLarge(f"the body has {declared} bytes; the limit is {limit}")
     chunks, size_bytes = [], 0
     async for chunk in request.stream():
@@ -27,6 +27,11 @@ async def body(request: Request) -> bytes:
             raise BodyTooLarge(f"the body has more than {limit} bytes")
         chunks.append(chunk)
     return b"".join(chunks)
+
+
+def whole_number(text: str) -> int | None:
+    """The number that a header says, from 0 and of at most 18 digits; None if it says anything else."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else None
 
 
 async def caller(request: Request) -> Caller:

@@ -26,7 +26,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tasks_app import operations, reads
-from tasks_app.a2a import http, parse, wire
+from tasks_app.a2a import extension, http, parse, wire
 from tasks_app.a2a.errors import (
     A2AError,
     InternalError,
@@ -69,7 +69,7 @@ async def endpoint(request: Request, spec: AgentSpec) -> Response:
     try:
         caller = await http.caller(request)
         data = _decoded(await http.body(request))
-        call_id = data.get("id")
+        call_id = _id(data)
         _check_envelope(data)
         _check_version(request)
         call = Call(caller, spec, data["method"], data.get("params") or {}, call_id)
@@ -94,7 +94,16 @@ def _decoded(body: bytes) -> dict[str, Any]:
         raise JSONParseError(f"the body is not JSON: {error}") from None
     if not isinstance(data, dict):
         raise InvalidRequestError("the body must be one JSON-RPC object; batches are not supported")
+    parse.check_depth(data)
     return data
+
+
+def _id(data: dict[str, Any]) -> Any:
+    """The call's id, which its answer repeats."""
+    call_id = data.get("id")
+    if not isinstance(call_id, str | int | None) or isinstance(call_id, bool):
+        raise InvalidRequestError("id: must be a string or a number")
+    return call_id
 
 
 def _check_envelope(data: dict[str, Any]) -> None:
@@ -102,8 +111,6 @@ def _check_envelope(data: dict[str, Any]) -> None:
         raise InvalidRequestError("jsonrpc: must be '2.0'")
     if not isinstance(data.get("method"), str):
         raise InvalidRequestError("method: is required")
-    if not isinstance(data.get("id"), str | int | None) or isinstance(data.get("id"), bool):
-        raise InvalidRequestError("id: must be a string or a number")
     if not isinstance(data.get("params", {}), dict | None):
         raise invalid("params", "must be an object")
 
@@ -193,20 +200,19 @@ def _new_task(call: Call) -> tuple[NewTask, SendMessageConfiguration]:
     """The task that a SendMessage asks for, checked; and how to answer."""
     params = call.params
     message: Message = parse.message(params.get("message"), path="message")
-    configuration = parse.proto(params.get("configuration") or {}, SendMessageConfiguration(), path="configuration")
+    asked = params.get("configuration")
+    configuration = parse.proto({} if asked is None else asked, SendMessageConfiguration(), path="configuration")
     _history_length(configuration)
     if configuration.HasField("task_push_notification_config"):
         raise PushNotificationNotSupportedError("configuration.taskPushNotificationConfig: not supported yet")
-    metadata = params.get("metadata") or {}
-    if not isinstance(metadata, dict):
-        raise invalid("metadata", "must be an object")
     item = operations.new_task(
         client_id=call.caller.client_id,
         spec=call.spec,
         message=message,
         options=operations.options_of(params["message"]),
-        metadata=metadata,
+        metadata=parse.json_object(params.get("metadata"), path="metadata"),
         method=call.method,
+        options_path=f"message.metadata.{extension.URI}.",
     )
     return item, configuration
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from a2a.types import Message, Role
@@ -17,6 +17,8 @@ P = TypeVar("P", bound=Proto)
 MESSAGE_ID_MAX_CHARS = 256
 CONTEXT_ID_MAX_CHARS = 128
 PARTS_MAX = 1_000
+#: Of a whole body. Every object of free JSON takes three levels of protobuf, whose parsers stop at 100.
+DEPTH_MAX = 32
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]*={0,2}")
 
 
@@ -49,6 +51,25 @@ def proto(data: Any, into: P, *, path: str) -> P:
     return into
 
 
+def json_object(value: Any, *, path: str) -> dict[str, Any]:
+    """The value, if it is an object; an empty one for null. Raises InvalidParamsError."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise invalid(path, "must be an object")
+    return dict(value)
+
+
+def check_depth(data: Any) -> None:
+    """Raises InvalidParamsError if this JSON is nested deeper than what we store could be read back."""
+    level = [data]
+    for _ in range(DEPTH_MAX):
+        level = [item for node in level for item in _items(node) if isinstance(item, dict | list)]
+        if not level:
+            return
+    raise invalid("body", f"may be nested at most {DEPTH_MAX} levels deep")
+
+
 def has_nul(data: Any) -> bool:
     """Whether any text in this JSON holds a NUL character, which PostgreSQL's jsonb cannot keep."""
     if isinstance(data, str):
@@ -58,10 +79,16 @@ def has_nul(data: Any) -> bool:
     return isinstance(data, list) and any(has_nul(item) for item in data)
 
 
+def _items(node: Any) -> Iterable[Any]:
+    if isinstance(node, dict):
+        return node.values()
+    return node if isinstance(node, list) else ()
+
+
 def _check_role(role: Any, path: str) -> None:
     if role is None:
         raise invalid(path, "is required")
-    if role not in ("ROLE_USER", Role.ROLE_USER):
+    if role != "ROLE_USER" and not (type(role) is int and role == Role.ROLE_USER):
         raise invalid(path, "must be ROLE_USER")
 
 
@@ -86,7 +113,8 @@ def _check_part(part: Any, path: str) -> None:
         raise invalid(f"{path}.{kinds[0]}", "must be a string")
     if kinds[0] == "raw":
         text = part["raw"]
-        if not _BASE64.fullmatch(text) or len(text.rstrip("=")) % 4 == 1:
+        # Padding may be left out; where there is some, it must be right.
+        if not _BASE64.fullmatch(text) or len(text) % 4 == 1 or (text.endswith("=") and len(text) % 4):
             raise invalid(f"{path}.raw", "is not base64")
     for name in ("mediaType", "media_type", "filename"):
         if not isinstance(part.get(name, ""), str) or "\x00" in part.get(name, ""):

@@ -31,7 +31,7 @@ async def card(request: Request) -> Response:
     except agents.UnknownAgent as error:
         return _unknown(error)
     headers = {"ETag": etag, "Cache-Control": f"public, max-age={agent_card.MAX_AGE_S}"}
-    if request.headers.get("if-none-match") == etag:
+    if etag in _etags(request.headers.get("if-none-match", "")):
         return Response(status_code=304, headers=headers)
     return Response(body, media_type="application/json", headers=headers)
 
@@ -52,6 +52,11 @@ async def health(request: Request) -> Response:
 
 def _agent_name(request: Request) -> str:
     return str(request.path_params.get("agent", settings.A2A_DEFAULT_AGENT))
+
+
+def _etags(header: str) -> set[str]:
+    """The tags of an If-None-Match; a proxy that compresses weakens ours (RFC 9110, section 13.1.2)."""
+    return {tag.strip().removeprefix("W/") for tag in header.split(",")}
 
 
 def _unknown(error: Exception) -> Response:

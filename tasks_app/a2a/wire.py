@@ -51,7 +51,7 @@ def state(status: TaskStatus, *, started: bool) -> TaskState:
 
 def task(record: TaskRecord, *, history_length: int | None = None) -> Task:
     """The A2A Task. ``history_length`` None gives all messages, 0 none, n the newest n."""
-    messages = record.messages if history_length is None else record.messages[len(record.messages) - history_length :]
+    messages = record.messages[-history_length:] if history_length else record.messages
     if history_length == 0:
         messages = ()
     return Task(

@@ -49,7 +49,8 @@ def _bare(word: str) -> Q:
         return Q(agent=word)
     bounds = id_range(word) if len(word) >= PREFIX_MIN else None
     if bounds is None:
-        return Q(agent=word) | _context(word)
+        # Not also an agent that is no longer registered: no index finds one, so only ``agent:`` asks for it.
+        return _context(word)
     return Q(id__range=bounds) | _context(word)
 
 

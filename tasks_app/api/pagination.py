@@ -1,6 +1,14 @@
 """Lists are read by keyset, newest first: stable while tasks are added, and never counted."""
 
-from rest_framework.pagination import CursorPagination
+from __future__ import annotations
+
+from uuid import UUID
+
+from rest_framework.exceptions import NotFound
+from rest_framework.pagination import Cursor, CursorPagination
+from rest_framework.request import Request
+
+from tasks_app.a2a.errors import invalid
 
 
 class NewestFirst(CursorPagination):
@@ -8,3 +16,21 @@ class NewestFirst(CursorPagination):
     page_size = 50
     max_page_size = 100
     page_size_query_param = "page_size"
+
+    def get_page_size(self, request: Request) -> int:
+        """What was asked for. Raises InvalidParamsError where DRF would fall back on the default."""
+        text = request.query_params.get(self.page_size_query_param)
+        if text is None:
+            return self.page_size
+        if not (text.isascii() and text.isdigit() and len(text) <= 3 and 1 <= int(text) <= self.max_page_size):
+            raise invalid(self.page_size_query_param, f"must be a number from 1 to {self.max_page_size}")
+        return int(text)
+
+    def decode_cursor(self, request: Request) -> Cursor | None:
+        """The cursor. Raises NotFound for one that is not ours; DRF looks only at its encoding."""
+        cursor = super().decode_cursor(request)
+        try:
+            UUID(cursor.position) if cursor and cursor.position is not None else None
+        except ValueError:
+            raise NotFound(self.invalid_cursor_message) from None
+        return cursor

@@ -23,6 +23,7 @@ from tasks_app.reads import EventRecord
 from tasks_app.web import web
 
 KEEP_ALIVE_S = 15
+GENERATION_MAX = 2**31 - 1
 #: What a browser may show by itself, without running anything of it.
 INLINE = ("image/png", "image/jpeg", "image/gif", "image/webp", "application/json", "text/plain")
 
@@ -50,12 +51,11 @@ async def events(request: Request) -> Response:
         record = None
     if record is None:
         return JSONResponse({"detail": f"no task '{request.path_params['task_id']}'"}, status_code=404)
-    last = request.headers.get("last-event-id", "0")
-    if not last.isdigit() or int(last) > 2**31 - 1:
-        return JSONResponse(
-            {"detail": "Last-Event-ID: must be a generation, a number from 0", "errors": []}, status_code=400
-        )
-    return EventSourceResponse(_follow(task_id, int(last)), ping=KEEP_ALIVE_S, sep="\n")
+    last = http.whole_number(request.headers.get("last-event-id", "0"))
+    if last is None or last > GENERATION_MAX:
+        wrong = {"field": "Last-Event-ID", "message": "must be a generation, a number from 0"}
+        return JSONResponse({"detail": f"{wrong['field']}: {wrong['message']}", "errors": [wrong]}, status_code=400)
+    return EventSourceResponse(_follow(task_id, last), ping=KEEP_ALIVE_S, sep="\n")
 
 
 async def content(request: Request) -> Response:

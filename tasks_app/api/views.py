@@ -38,16 +38,14 @@ def submission(data: Any, caller: Caller) -> NewTask:
     message = data.get("message")
     if isinstance(message, Mapping):
         # Over REST a message is the client's, and has an id of ours if it brings none.
-        message = {"messageId": str(uuid4()), "role": "ROLE_USER", **message}
-    metadata = data.get("metadata") or {}
-    if not isinstance(metadata, Mapping):
-        raise invalid("metadata", "must be an object")
+        named = {} if "message_id" in message else {"messageId": str(uuid4())}
+        message = {**named, "role": "ROLE_USER", **message}
     return operations.new_task(
         client_id=caller.client_id,
         spec=spec,
         message=parse.message(message, path="message"),
         options=extension.parse({name: data[name] for name in extension.FIELDS if name in data}, path=""),
-        metadata=dict(metadata),
+        metadata=parse.json_object(data.get("metadata"), path="metadata"),
         method="tasks.create",
     )
 
@@ -109,5 +107,7 @@ def _filtered(tasks: QuerySet[Task], params: Mapping[str, str]) -> QuerySet[Task
             raise invalid("priority", str(error)) from error
     for name in ("agent", "context_id"):
         if name in params:
+            if parse.has_nul(params[name]):
+                raise invalid(name, "may not hold NUL characters")
             tasks = tasks.filter(**{name: params[name]})
     return tasks

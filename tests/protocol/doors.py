@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
-import orjson
+
 
 from tasks_app.models import Task, TaskEvent, TaskRequest
 from tasks_app.web import close_web
@@ -89,7 +90,7 @@ class Doors:
 
 def content(body: Any, **headers: str) -> dict[str, Any]:
     """A request's body, as JSON unless it is bytes already."""
-    data = body if isinstance(body, bytes) else orjson.dumps(body)
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
     return {"content": data, "headers": {"content-type": "application/json", **headers}}
 
 
