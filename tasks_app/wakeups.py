@@ -64,7 +64,8 @@ class Bell:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._client: redis.Redis | None = None
+        self._connection: redis.connection.AbstractConnection | None = None
+        self._unread = 0
         self._quiet_until = 0.0
 
     def ring(self, bells: Iterable[Ring]) -> None:
@@ -73,19 +74,29 @@ class Bell:
             return
         try:
             with self._lock:
-                if self._client is None:
-                    self._client = redis.Redis.from_url(settings.REDIS_URL, **_TIMEOUTS)
-                pipe = self._client.pipeline(transaction=False)
-                for channel, text in bells:
-                    pipe.publish(channel, text)
-                pipe.execute()
-        except redis.RedisError as error:
+                self._send(bells)
+        except (redis.RedisError, OSError) as error:
+            self._connection = None
             self._quiet_until = time.monotonic() + RETRY_S
             log.warning("the doorbell is out of order, everybody polls: %s", type(error).__name__)
 
     def reset(self) -> None:
         """Forgets the connection: a forked child must make its own."""
-        self._client = None
+        self._connection = None
+
+    def _send(self, bells: list[Ring]) -> None:
+        """Sends without waiting for the answers: those to the last ring are here by now, and are read first."""
+        line = self._connection
+        if line is None:
+            line = redis.ConnectionPool.from_url(settings.REDIS_URL, **_TIMEOUTS).make_connection()
+            line.connect()
+            self._connection, self._unread = line, 0
+        while self._unread:
+            line.read_response()
+            self._unread -= 1
+        commands = [("PUBLISH", channel, text) for channel, text in bells]
+        line.send_packed_command(line.pack_commands(commands))
+        self._unread = len(commands)
 
 
 bell = Bell()

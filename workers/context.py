@@ -24,6 +24,8 @@ class Recorder(Protocol):
 
     def add(self, record: Note | ArtifactRecord) -> None: ...
 
+    def keep(self, record: Note | ArtifactRecord) -> None: ...
+
 
 class Context:
     """One attempt, as its handler sees it. Every method is safe to call from a coroutine: none waits long.
@@ -108,6 +110,20 @@ class Context:
 
         An artifact of the same name made by a later attempt takes its place. Raises :class:`LeaseLost` when to stop.
         """
+        self._recorder.add(self._artifact(content, name, media_type, description, filename))
+
+    def result(self, content: bytes | str | dict[str, Any] | list[Any]) -> None:
+        """What a handler returned: written with the finish."""
+        self._recorder.keep(self._artifact(content, "result", None, "", None))
+
+    def _artifact(
+        self,
+        content: bytes | str | dict[str, Any] | list[Any],
+        name: str,
+        media_type: str | None,
+        description: str,
+        filename: str | None,
+    ) -> ArtifactRecord:
         self.check()
         seen = self._names[name] = self._names.get(name, 0) + 1
         artifact_id = name if seen == 1 else f"{name}-{seen}"
@@ -117,14 +133,13 @@ class Context:
             artifact=Artifact(artifact_id=artifact_id, name=name, description=description),
             last_chunk=True,
         )
-        record = ArtifactRecord(
+        return ArtifactRecord(
             artifact_id=artifact_id,
             name=name,
             description=description,
             chunks=(chunk(content, media_type, filename or ""),),
             event=event.SerializeToString(),
         )
-        self._recorder.add(record)
 
     def _agent_message(self, text: str) -> bytes | None:
         return agent_message(self._claim, text) if text else None

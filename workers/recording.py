@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from django.db import connection
+from django.db import Error
 
 from tasks_app import engine
 from tasks_app.engine import ArtifactRecord, Claim, Finish, Note, Write, Written
@@ -21,6 +22,8 @@ from workers.persist import persist
 
 if TYPE_CHECKING:
     from workers.loop import IoLoop
+
+log = logging.getLogger(__name__)
 
 #: What is said waits at most this long.
 FLUSH_S = 0.1
@@ -52,14 +55,13 @@ class _Gathered:
 
 
 class CpuRecorder(_Gathered):
-    """Writes from the handler's own thread; what is left over, from a timer's."""
+    """Writes from the handler's own thread; what is left over, from the process's one :class:`_Later`."""
 
     def __init__(self, claim: Claim, told_to_stop: Callable[[], bool]) -> None:
         super().__init__(claim)
         self._told_to_stop = told_to_stop
         self._lock = threading.Lock()
         self._written_at = time.monotonic()
-        self._timer: threading.Timer | None = None
 
     @property
     def lost(self) -> bool:
@@ -70,31 +72,69 @@ class CpuRecorder(_Gathered):
             self._records.append(record)
             if time.monotonic() - self._written_at >= FLUSH_S:
                 self._write()
-            elif self._timer is None:
-                self._timer = threading.Timer(FLUSH_S, self._write_later)
-                self._timer.daemon = True
-                self._timer.start()
+                return
+        later().write(self)
+
+    def keep(self, record: Note | ArtifactRecord) -> None:
+        """Adds a record that the finish, which comes next, carries."""
+        with self._lock:
+            self._records.append(record)
 
     def finish(self, finish: Finish) -> Written:
         """Writes the rest together with the end."""
         with self._lock:
             return self._write(finish)
 
-    def _write_later(self) -> None:
+    def write_rest(self) -> None:
+        """Writes what waits, if anything does."""
         with self._lock:
             if self._records:
                 self._write()
-        connection.close()
 
     def _write(self, finish: Finish | None = None) -> Written:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         written = persist(engine.write, [self._take(finish)])[0]
         self._note(written)
         self._written_at = time.monotonic()
         bell.ring(rings(self.claim.lane, [self.claim.task_id], freed=1 if finish else 0))
         return written
+
+
+class _Later(threading.Thread):
+    """One thread of a process, with a connection of its own: writes what a handler said before it fell silent."""
+
+    def __init__(self) -> None:
+        super().__init__(name="recorder", daemon=True)
+        self._asked = threading.Event()
+        self._recorder: CpuRecorder | None = None
+
+    def write(self, recorder: CpuRecorder) -> None:
+        self._recorder = recorder
+        self._asked.set()
+
+    def run(self) -> None:
+        while True:
+            self._asked.wait()
+            self._asked.clear()
+            time.sleep(FLUSH_S)
+            recorder = self._recorder
+            if recorder is not None:
+                try:
+                    recorder.write_rest()
+                except Error as error:
+                    # The handler's own next write, or its finish, meets the same and deals with it.
+                    log.warning("could not write what %s said: %s", recorder.claim.task_id, error)
+
+
+_later: _Later | None = None
+
+
+def later() -> _Later:
+    """This process's thread; a forked child starts its own."""
+    global _later
+    if _later is None or not _later.is_alive():
+        _later = _Later()
+        _later.start()
+    return _later
 
 
 class IoRecorder(_Gathered):
@@ -113,6 +153,10 @@ class IoRecorder(_Gathered):
 
     def add(self, record: Note | ArtifactRecord) -> None:
         self._loop.call(self._add, record)
+
+    def keep(self, record: Note | ArtifactRecord) -> None:
+        """Adds a record that the finish, which comes next, carries."""
+        self._loop.call(self._records.append, record)
 
     def _add(self, record: Note | ArtifactRecord) -> None:
         self._records.append(record)

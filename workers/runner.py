@@ -166,7 +166,7 @@ def _keep(context: Context, result: Any) -> None:
         if not isinstance(result, bytes | str | dict | list):
             kind = type(result).__name__
             raise AgentError(f"the handler returned a {kind}; return text, bytes, JSON or nothing", code="bad_result")
-        context.artifact(result, name="result")
+        context.result(result)
 
 
 def _timed_out(claim: Claim) -> TimedOut:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from tasks_app.status import Lane
 
 #: The lookahead covers what the slots finish in this time, so that they never wait for the dispatcher's next round.
-LOOKAHEAD_S = 0.03
+LOOKAHEAD_S = 0.08
 #: How quickly the measured rate follows, per recount.
 SMOOTHING = 0.5
 
@@ -42,11 +42,14 @@ class Window:
         self._outstanding[lane] = self._outstanding.get(lane, 0) + count
 
     def room(self) -> dict[Lane, int]:
-        """How many tasks of each lane may be admitted now; lanes without room or workers are left out."""
+        """How many tasks of each lane may be admitted now; lanes without room or workers are left out.
+
+        A lane whose lookahead is still half full is left out too: it is cheaper to admit several at once.
+        """
         room = {}
         for lane, slots in self._slots.items():
             lookahead = max(1, math.ceil(self._rate.get(lane, 0.0) * LOOKAHEAD_S))
             free = slots + lookahead - self._outstanding.get(lane, 0)
-            if slots and free > 0:
+            if slots and free > lookahead // 2:
                 room[lane] = free
         return room

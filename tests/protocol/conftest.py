@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from django.core.management import call_command
+from django.db import connection
 
 from tests.protocol.doors import Doors
 
 
 @pytest.fixture
-def doors(transactional_db: None) -> Iterator[Doors]:
+def doors(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Doors]:
     """Both doors, on the tests' database."""
+    # Django answers each request on a thread of its own, whose connection would keep the database from being dropped.
+    monkeypatch.setitem(connection.settings_dict, "CONN_MAX_AGE", 0)
     made = Doors()
     yield made
     made.close()
+
+
+@pytest.fixture(scope="module")
+def shut_doors(django_db_setup: None, django_db_blocker: Any) -> Iterator[Doors]:
+    """Both doors for a module of which no request is let in: the tables are emptied once, after all of its tests."""
+    with django_db_blocker.unblock(), pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setitem(connection.settings_dict, "CONN_MAX_AGE", 0)
+        made = Doors()
+        yield made
+        made.close()
+        call_command("flush", interactive=False, verbosity=0, allow_cascade=True)

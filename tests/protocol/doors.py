@@ -118,6 +118,13 @@ def nested(levels: int) -> dict[str, Any]:
     return data
 
 
+def named_fields(answer: dict[str, Any]) -> set[str]:
+    """The fields that a JSON-RPC error names (A2A 1.0, section 9.5)."""
+    details = answer["error"]["data"]
+    violations = [item for detail in details for item in detail.get("fieldViolations", [])]
+    return {item["field"] for item in violations} | {detail.get("metadata", {}).get("field") for detail in details}
+
+
 def rows() -> tuple[int, int, int]:
     return Task.objects.count(), TaskRequest.objects.count(), TaskEvent.objects.count()
 
