@@ -64,7 +64,7 @@ class Bell:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._connection: redis.connection.AbstractConnection | None = None
+        self._connection: redis.connection.ConnectionInterface | None = None
         self._unread = 0
         self._quiet_until = 0.0
 

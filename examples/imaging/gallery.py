@@ -32,7 +32,7 @@ def write(batch: Batch, folder: Path, progress: Callable[[], None] = lambda: Non
     folder.mkdir(parents=True)
     first = {sent.study.name: sent for sent in reversed(batch.plan) if sent.status == "completed"}
     with ThreadPoolExecutor(4) as pool:
-        files = list(pool.map(lambda item: _save(batch, *item, folder), enumerate(first.values())))
+        files = list(pool.map(lambda item: _save(batch, item[0], item[1], folder), enumerate(first.values())))
     figures = [
         FIGURE.format(file=html.escape(file), name=html.escape(name)) for file, name in files if file is not None
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 
 import pytest
 from django.db import IntegrityError, connection, transaction
@@ -99,7 +100,7 @@ def test_the_database_refuses_what_the_table_refuses(before: S, after: S, factor
         ("timeout_s", -1),
     ],
 )
-def test_the_database_refuses_impossible_rows(column: str, value: object, factory: Factory) -> None:
+def test_the_database_refuses_impossible_rows(column: str, value: Any, factory: Factory) -> None:
     factory.pending()
     with connection.cursor() as cursor, pytest.raises(IntegrityError), transaction.atomic():
         cursor.execute(f"UPDATE tasks_app_task SET {column} = %s", [value])  # noqa: S608

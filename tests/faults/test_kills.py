@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -214,7 +215,7 @@ def test_purging_the_queues_loses_nothing(live: Live, load: Load, services: dict
 
     load.under_way()
     with Connection(services["A2A_BROKER_URL"]) as connection:
-        channel = connection.default_channel
+        channel: Any = connection.default_channel
         for priority in ("critical", "high", "normal", "low"):
             channel.queue_purge(f"a2a.cpu.{priority}")
     load.completes()

@@ -24,7 +24,11 @@ def doors(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[D
 
 @pytest.fixture(scope="module")
 def shut_doors(django_db_setup: None, django_db_blocker: Any) -> Iterator[Doors]:
-    """Both doors for a module of which no request is let in: the tables are emptied once, after all of its tests."""
+    """Both doors for a module of which no request is let in: the tables are emptied once, after all of its tests.
+
+    The module's tests are marked ``django_db``, so that there is a test database.
+    """
+    assert connection.settings_dict["NAME"].startswith("test_")
     with django_db_blocker.unblock(), pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setitem(connection.settings_dict, "CONN_MAX_AGE", 0)
         made = Doors()
