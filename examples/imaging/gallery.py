@@ -30,7 +30,8 @@ def write(batch: Batch, folder: Path, progress: Callable[[], None] = lambda: Non
     """One preview for each study of the batch; the page's path. What an earlier run left there is replaced."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    first = {sent.study.name: sent for sent in reversed(batch.plan) if sent.status == "completed"}
+    done = [sent for sent in batch.plan if sent.status == "completed"]
+    first = {sent.study.name: sent for sent in sorted(done, key=lambda sent: sent.study.name)}
     with ThreadPoolExecutor(4) as pool:
         files = list(pool.map(lambda item: _save(batch, item[0], item[1], folder), enumerate(first.values())))
     figures = [

@@ -19,6 +19,8 @@ CONTEXT_ID_MAX_CHARS = 128
 PARTS_MAX = 1_000
 #: Of a whole body. Every object of free JSON takes three levels of protobuf, whose parsers stop at 100.
 DEPTH_MAX = 32
+#: Where the protobuf parser says that the wrong value stands, at the end of some of its errors.
+_AT = re.compile(r" at \w+\.([\w.\[\]]+)$")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]*={0,2}")
 
 
@@ -45,9 +47,10 @@ def proto(data: Any, into: P, *, path: str) -> P:
     try:
         ParseDict(data, into, ignore_unknown_fields=True)
     except (ParseError, ValueError, TypeError, RecursionError) as error:
-        field = ".".join([path, *re.findall(r"Failed to parse (\w+) field", str(error))])
-        reason = str(error).rpartition("field: ")[2] or str(error)
-        raise invalid(field, reason.rstrip(".")[:300] or type(error).__name__) from None
+        text = str(error).rstrip(".")
+        field = ".".join([path, *(re.findall(r"Failed to parse (\w+) field", text) or _AT.findall(text))])
+        reason = text.rpartition("field: ")[2] or text
+        raise invalid(field, reason[:300] or type(error).__name__) from None
     return into
 
 
