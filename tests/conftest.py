@@ -40,7 +40,7 @@ def services() -> dict[str, str]:
 def live(services: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     """The whole stack on real RabbitMQ, PostgreSQL and Redis. Nothing restarts by itself: tests kill, and put back."""
     database_url = fresh_database(services["DATABASE_URL"], "a2a_live")
-    env = {**services, "DATABASE_URL": database_url}
+    env = {**services, "DATABASE_URL": database_url, "A2A_AGENTS": "tests.agents"}
     made = Live.started(tmp_path_factory.mktemp("live"), env, autorestart=False, embedded=False)
     yield made
     made.close()

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import threading
 import time
+from uuid import UUID
 
 from django.conf import settings
 from django.db import Error, connection
@@ -50,10 +51,7 @@ class Heartbeat(threading.Thread):
         """One beat: rescues what dead processes held, extends the rest, stops what lost its lease."""
         dead = self._node.running.dead()
         if dead:
-            for task in engine.run(engine.rescue, list(dead), cause=Outcome.PROCESS_LOST):
-                log.warning("rescued %s from a dead process: %s", task.task_id, task.status)
-                bell.ring(rings(task.lane, [task.task_id], freed=1))
-            engine.run(engine.release, list(dead))
+            self._lose(list(dead))
         live = self._node.running.live()
         if live:
             held = engine.run(engine.extend, list(live))
@@ -61,6 +59,17 @@ class Heartbeat(threading.Thread):
                 self._node.running.stop(attempt_id)
         if time.monotonic() - self._announced_at >= settings.A2A_HEARTBEAT_S:
             self.announce()
+
+    def _lose(self, attempt_ids: list[UUID]) -> None:
+        """Takes the tasks of dead processes back; one that was killed for running too long has failed."""
+        lost = [
+            *engine.run(engine.expire, attempt_ids),
+            *engine.run(engine.rescue, attempt_ids, cause=Outcome.PROCESS_LOST),
+        ]
+        for task in lost:
+            log.warning("%s lost its process and is %s", task.task_id, task.status)
+            bell.ring(rings(task.lane, [task.task_id], freed=1))
+        engine.run(engine.release, attempt_ids)
 
     def announce(self) -> None:
         """Writes the worker's row: what the dispatcher counts slots by."""

@@ -108,14 +108,14 @@ class Dispatcher:
 
 
 def sweep() -> list[engine.Rescued]:
-    """Rescues what lost its lease, if the sweep's record says that leases can be judged; what it rescued."""
+    """Ends what ran too long or lost its lease, if the sweep's record says that the clock can judge; what it moved."""
     if not engine.run(engine.tick):
         return []
-    rescued = engine.run(engine.rescue)
-    for task in rescued:
-        log.warning("rescued %s: %s", task.task_id, task.status)
+    moved = [*engine.run(engine.expire), *engine.run(engine.rescue)]
+    for task in moved:
+        log.warning("%s lost its attempt and is %s", task.task_id, task.status)
         bell.ring(rings(task.lane, [task.task_id], freed=1))
-    return rescued
+    return moved
 
 
 def _live_slots() -> dict[Lane, int]:

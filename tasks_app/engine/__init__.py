@@ -13,6 +13,7 @@ write           record progress, artifacts, messages; finish
 release         a fenced attempt's handler has stopped
 request_cancel  → cancelled, fenced at once
 rescue          end attempts whose lease expired or whose process died
+expire          end attempts that ran past their timeout
 ==============  =====================================================================
 """
 
@@ -21,6 +22,7 @@ from tasks_app.engine.cancel import Cancelled, request_cancel
 from tasks_app.engine.claim import Claim, ClaimRequest, claim, extend
 from tasks_app.engine.core import Steps, arun, run
 from tasks_app.engine.create import Created, NewTask, create
+from tasks_app.engine.expire import expire
 from tasks_app.engine.rescue import Rescued, rescue, sweep_is_late, tick
 from tasks_app.engine.write import ArtifactRecord, Chunk, Finish, Note, Write, Written, release, write
 
@@ -43,6 +45,7 @@ __all__ = [
     "arun",
     "claim",
     "create",
+    "expire",
     "extend",
     "outstanding",
     "release",

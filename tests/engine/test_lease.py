@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from django.db import connection
@@ -205,6 +205,35 @@ def test_after_a_gap_the_sweep_waits_one_lease_before_it_judges(factory: Factory
     SweepTick.objects.update(hold_until=timezone.now() - timedelta(hours=1))
     assert engine.run(engine.tick)
     assert not engine.run(engine.sweep_is_late)
+
+
+# expire ----------------------------------------------------------------------------------------------------------
+
+
+def run_late(task_id: UUID, by: timedelta) -> None:
+    Task.objects.filter(id=task_id).update(timeout_at=timezone.now() - by)
+
+
+def test_an_attempt_past_its_timeout_fails_and_is_fenced_and_keeps_its_slot_until_it_stops(factory: Factory) -> None:
+    claim, other = factory.claimed(), factory.claimed()
+    run_late(claim.task_id, timedelta(hours=1))
+    assert [task.task_id for task in engine.run(engine.expire)] == [claim.task_id]
+    task, attempt = Task.objects.get(id=claim.task_id), TaskAttempt.objects.get(id=claim.attempt_id)
+    assert (task.status, task.timeout_at) == (TaskStatus.FAILED, None)
+    assert (attempt.outcome, attempt.released_at) == ("timed_out", None)
+    assert task.error == attempt.error
+    assert not factory.write(claim, finish=completed()).accepted
+    assert Task.objects.get(id=other.task_id).status == TaskStatus.RUNNING
+    assert generations(claim.task_id) == [1, 2, 3]
+
+
+def test_a_process_killed_for_running_too_long_does_not_run_its_task_again(factory: Factory) -> None:
+    late, in_time = factory.claimed(), factory.claimed()
+    run_late(late.task_id, timedelta(seconds=1))
+    ids = [late.attempt_id, in_time.attempt_id]
+    assert [task.task_id for task in engine.run(engine.expire, ids)] == [late.task_id]
+    rescued = engine.run(engine.rescue, ids, cause=Outcome.PROCESS_LOST)
+    assert [task.task_id for task in rescued] == [in_time.task_id]
 
 
 # cancel ----------------------------------------------------------------------------------------------------------

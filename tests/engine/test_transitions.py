@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -27,6 +28,7 @@ EXPECTED = {
     ("retry", S.RUNNING): S.PENDING,
     ("ask", S.RUNNING): S.INPUT_REQUIRED,
     ("rescue", S.RUNNING): S.PENDING,
+    ("expire", S.RUNNING): S.FAILED,
     ("cancel", S.PENDING): S.CANCELLED,
     ("cancel", S.RUNNING): S.CANCELLED,
     ("cancel", S.INPUT_REQUIRED): S.CANCELLED,
@@ -39,7 +41,7 @@ FINISHES = {
     "retry": Finish(status=S.PENDING, outcome=Outcome.RETRIED),
     "ask": Finish(status=S.INPUT_REQUIRED, outcome=Outcome.COMPLETED),
 }
-VERBS = ["claim", *FINISHES, "rescue", "cancel"]
+VERBS = ["claim", *FINISHES, "rescue", "expire", "cancel"]
 
 
 def apply(verb: str, task: Task, factory: Factory) -> None:
@@ -48,6 +50,9 @@ def apply(verb: str, task: Task, factory: Factory) -> None:
         engine.run(engine.claim, [claim_request(task.id, task.epoch)])
     elif verb == "rescue":
         engine.run(engine.rescue, list(task.attempts.values_list("id", flat=True)), cause=Outcome.PROCESS_LOST)
+    elif verb == "expire":
+        Task.objects.filter(id=task.id, status=S.RUNNING).update(timeout_at=timezone.now() - timedelta(hours=1))
+        engine.run(engine.expire)
     elif verb == "cancel":
         engine.run(engine.request_cancel, [task.id], by="a test")
     else:

@@ -1,4 +1,4 @@
-"""Both doors in this process, over ASGI and without a socket: what the protocol tests ask, and what may be left behind."""
+"""Both doors in this process, over ASGI and without a socket: what the protocol tests ask, and what is left behind."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
-
 
 from tasks_app.models import Task, TaskEvent, TaskRequest
 from tasks_app.web import close_web
@@ -86,6 +85,11 @@ class Doors:
         assert answer["jsonrpc"] == "2.0"
         assert ("result" in answer) != ("error" in answer)
         return dict(answer)
+
+
+def each(*values: Any) -> tuple[Any, ...]:
+    """The values, of any types: for a table of cases."""
+    return values
 
 
 def content(body: Any, **headers: str) -> dict[str, Any]:

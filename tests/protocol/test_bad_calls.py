@@ -16,7 +16,7 @@ from tasks_app.models import Client
 from tasks_app.models.client import LOCAL_CLIENT
 from tasks_app.status import TERMINAL, TaskStatus
 from tests.factory import Factory
-from tests.protocol.doors import TASKS, Doors, content, message, named_fields, nested, nothing_left, rest_body
+from tests.protocol.doors import TASKS, Doors, content, each, message, named_fields, nested, nothing_left, rest_body
 
 pytestmark = pytest.mark.django_db
 UNKNOWN = ["0199b3b4-0000-7000-8000-000000000000", "garbage", "0", "a\x00b", "x" * 5_000, "%2e%2e", "²"]
@@ -33,13 +33,22 @@ def call(**changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("body", "code"),
     [
-        *[(call(jsonrpc=value), -32600) for value in (..., None, "1.0", "2", 2.0, 2, [])],
-        *[(call(method=value), -32600) for value in (..., None, 5, [], {}, True)],
-        *[(call(method=value), -32601) for value in ("", "message/send", "sendMessage", "ListTasks", "__init__", "a\x00")],
-        *[(call(id=value), -32600) for value in ([], {}, True, 1.5, 2**70, nested(20))],
-        *[(call(params=value), -32602) for value in ([], "x", 5, True, [{"id": "x"}])],
-        *[(call(params=value), -32602) for value in (..., None, {}, {"id": ""}, {"id": None}, {"id": 5}, {"id": {}})],
-        *[(call(params={"id": "x", "historyLength": value}), -32602) for value in ("x", 1.5, True, [], 2**31, -(2**31) - 1)],
+        *[(call(jsonrpc=value), -32600) for value in each(..., None, "1.0", "2", 2.0, 2, [])],
+        *[(call(method=value), -32600) for value in each(..., None, 5, [], {}, True)],
+        *[
+            (call(method=value), -32601)
+            for value in each("", "message/send", "sendMessage", "ListTasks", "__init__", "a\x00")
+        ],
+        *[(call(id=value), -32600) for value in each([], {}, True, 1.5, 2**70, nested(20))],
+        *[(call(params=value), -32602) for value in each([], "x", 5, True, [{"id": "x"}])],
+        *[
+            (call(params=value), -32602)
+            for value in each(..., None, {}, {"id": ""}, {"id": None}, {"id": 5}, {"id": {}})
+        ],
+        *[
+            (call(params={"id": "x", "historyLength": value}), -32602)
+            for value in each("x", 1.5, True, [], 2**31, -(2**31) - 1)
+        ],
         (call(params={"id": "x", "historyLength": 0}), -32001),
         (call(method="CancelTask", params={"id": "x", "metadata": 5}), -32602),
         ([call(), call()], -32600),
@@ -60,10 +69,13 @@ def test_the_answer_repeats_the_id_of_its_call(shut_doors: Doors, call_id: Any) 
 @pytest.mark.parametrize(
     ("configuration", "field"),
     [
-        *[(value, "configuration") for value in ([], "x", "", 0, 5, True, False)],
-        *[({"historyLength": value}, "configuration.historyLength") for value in ("x", 1.5, True, {}, 2**31)],
-        *[({"returnImmediately": value}, "configuration.returnImmediately") for value in ("yes", 1, [], {})],
-        *[({"acceptedOutputModes": value}, "configuration.acceptedOutputModes") for value in ("text/plain", 5, {}, [5])],
+        *[(value, "configuration") for value in each([], "x", "", 0, 5, True, False)],
+        *[({"historyLength": value}, "configuration.historyLength") for value in each("x", 1.5, True, {}, 2**31)],
+        *[({"returnImmediately": value}, "configuration.returnImmediately") for value in each("yes", 1, [], {})],
+        *[
+            ({"acceptedOutputModes": value}, "configuration.acceptedOutputModes")
+            for value in each("text/plain", 5, {}, [5])
+        ],
         ({"historyLength": -1}, "historyLength"),
     ],
 )
@@ -85,7 +97,7 @@ def test_push_notifications_are_not_supported(shut_doors: Doors) -> None:
 def test_another_version_of_the_protocol_is_not_supported(shut_doors: Doors, version: str) -> None:
     """A2A 1.0, section 3.6."""
     with nothing_left():
-        headers = {"a2a-version": version.encode("latin-1")}
+        headers: dict[str, Any] = {"a2a-version": version.encode("latin-1")}
         reply = shut_doors.send("POST", "/a2a/echo/", **content(call(method="SendMessage"), **headers))
         assert reply.json()["error"]["code"] == -32009
         reply = shut_doors.send("POST", "/a2a/echo/", params={"A2A-Version": version}, **content(call()))
@@ -135,9 +147,12 @@ def test_a_last_event_id_that_is_no_generation_is_named(doors: Doors, last: str)
 @pytest.mark.parametrize(
     ("query", "field"),
     [
-        *[(f"status={value}", "status") for value in ("", "done", "TASK_STATE_WORKING", "Pending", "%00")],
-        *[(f"priority={value}", "priority") for value in ("", "urgent", "1", "%00")],
-        *[(f"page_size={value}", "page_size") for value in ("", "0", "-1", "101", "x", "1.5", "%C2%B2", "9" * 5_000)],
+        *[(f"status={value}", "status") for value in each("", "done", "TASK_STATE_WORKING", "Pending", "%00")],
+        *[(f"priority={value}", "priority") for value in each("", "urgent", "1", "%00")],
+        *[
+            (f"page_size={value}", "page_size")
+            for value in each("", "0", "-1", "101", "x", "1.5", "%C2%B2", "9" * 5_000)
+        ],
         ("agent=%00", "agent"),
         ("context_id=a%00b", "context_id"),
     ],

@@ -9,6 +9,7 @@ import pytest
 from tests.protocol.doors import (
     EXTENSION,
     Doors,
+    each,
     message,
     named_fields,
     nested,
@@ -23,13 +24,16 @@ NUL = "a\x00b"
 NOT_JSON = [float("nan"), float("inf"), float("-inf")]
 
 OPTIONS: list[tuple[str, Any]] = [
-    *[("priority", value) for value in ("urgent", "", NUL, 1, True, [], {})],
-    *[("timeout_s", value) for value in (0, -1, -0.0, "5", True, False, 1e99, 2**70, [], {}, "NaN")],
-    *[("run_after", value) for value in ("2026-01-01T00:00:00", "2026-01-01", "soon", "", NUL, 5, True, [], {})],
+    *[("priority", value) for value in each("urgent", "", NUL, 1, True, [], {})],
+    *[("timeout_s", value) for value in each(0, -1, -0.0, "5", True, False, 1e99, 2**70, [], {}, "NaN")],
+    *[("run_after", value) for value in each("2026-01-01T00:00:00", "2026-01-01", "soon", "", NUL, 5, True, [], {})],
     *[("run_after", f"{year}-01-01T00:00:00Z") for year in ("0001", "1969", "3000", "9999", "10000", "-001")],
-    *[("run_after", value) for value in ("0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "2026-13-01T00:00Z")],
-    *[(name, value) for name in ("parameters", "resources") for value in ([], "x", "", 0, 5, True, False, [{}])],
-    *[("resources", value) for value in ({"memory": NUL}, {NUL: 1}, {"a": [{"b": NUL}]})],
+    *[
+        ("run_after", value)
+        for value in each("0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "2026-13-01T00:00Z")
+    ],
+    *[(name, value) for name in ("parameters", "resources") for value in each([], "x", "", 0, 5, True, False, [{}])],
+    *[("resources", value) for value in each({"memory": NUL}, {NUL: 1}, {"a": [{"b": NUL}]})],
     ("unknown", 1),
     ("Priority", "high"),
 ]
@@ -46,23 +50,41 @@ PARAMETERS: list[tuple[str, dict[str, Any], str]] = [
     ("imaging", {"preview_px": 2**62}, "parameters.preview_px"),
 ]
 MESSAGES: list[tuple[Any, str]] = [
-    *[(value, "message") for value in (None, [], "hello", "", 5, True)],
-    *[(message(parts=value), "message.parts") for value in (..., None, [], {}, "", "text", 5, {"text": "x"})],
+    *[(value, "message") for value in each(None, [], "hello", "", 5, True)],
+    *[(message(parts=value), "message.parts") for value in each(..., None, [], {}, "", "text", 5, {"text": "x"})],
     (message(parts=[{"text": "x"}] * 1001), "message.parts"),
-    *[(message(parts=[{"text": "x"}, value]), "message.parts[1]") for value in (None, "x", 5, [], {}, {"kind": "text"})],
+    *[
+        (message(parts=[{"text": "x"}, value]), "message.parts[1]")
+        for value in each(None, "x", 5, [], {}, {"kind": "text"})
+    ],
     (message(parts=[{"text": "x", "data": {}}]), "message.parts[0]"),
     (message(parts=[{"text": "x", "raw": None}]), "message.parts[0]"),
-    *[(message(parts=[{"text": value}]), "message.parts[0].text") for value in (None, 5, [], {}, True)],
-    *[(message(parts=[{"raw": value}]), "message.parts[0].raw") for value in (None, 5, [], {"bytes": ""})],
-    *[(message(parts=[{"raw": text}]), "message.parts[0].raw") for text in ("é", "Q", "Q Q=", "QQ\n", "====", "=", "QQ=")],
-    *[(message(parts=[{"raw": text}]), "message.parts[0].raw") for text in ("QUJD=", "QQ==QQ==", "data:,x", NUL, "QUJDR")],
-    *[(message(parts=[{"text": "", "mediaType": value}]), "message.parts[0].mediaType") for value in (NUL, 5, None, [])],
-    *[(message(parts=[{"text": "", "filename": value}]), "message.parts[0].filename") for value in (NUL, 5, None, [])],
-    *[(message(role=value), "message.role") for value in ("ROLE_AGENT", "ROLE_UNSPECIFIED", "user", "", "1", 0, 2, [])],
-    *[(message(role=value), "message.role") for value in (None, True, 1.0, {"a": 1})],
-    *[(message(messageId=value), "message.messageId") for value in (None, "", "x" * 257, NUL, 5, True, [], {})],
-    *[(message(contextId=value), "message.contextId") for value in ("x" * 129, NUL, 5, [], {})],
-    *[(message(metadata=value), "message.metadata") for value in ("x", 5, [], True, EXTENSION)],
+    *[(message(parts=[{"text": value}]), "message.parts[0].text") for value in each(None, 5, [], {}, True)],
+    *[(message(parts=[{"raw": value}]), "message.parts[0].raw") for value in each(None, 5, [], {"bytes": ""})],
+    *[
+        (message(parts=[{"raw": text}]), "message.parts[0].raw")
+        for text in ("é", "Q", "Q Q=", "QQ\n", "====", "=", "QQ=")
+    ],
+    *[
+        (message(parts=[{"raw": text}]), "message.parts[0].raw")
+        for text in ("QUJD=", "QQ==QQ==", "data:,x", NUL, "QUJDR")
+    ],
+    *[
+        (message(parts=[{"text": "", "mediaType": value}]), "message.parts[0].mediaType")
+        for value in each(NUL, 5, None, [])
+    ],
+    *[
+        (message(parts=[{"text": "", "filename": value}]), "message.parts[0].filename")
+        for value in each(NUL, 5, None, [])
+    ],
+    *[
+        (message(role=value), "message.role")
+        for value in each("ROLE_AGENT", "ROLE_UNSPECIFIED", "user", "", "1", 0, 2, [])
+    ],
+    *[(message(role=value), "message.role") for value in each(None, True, 1.0, {"a": 1})],
+    *[(message(messageId=value), "message.messageId") for value in each(None, "", "x" * 257, NUL, 5, True, [], {})],
+    *[(message(contextId=value), "message.contextId") for value in each("x" * 129, NUL, 5, [], {})],
+    *[(message(metadata=value), "message.metadata") for value in each("x", 5, [], True, EXTENSION)],
 ]
 MEDIA: list[tuple[str, dict[str, Any], str]] = [
     ("echo", {"url": "https://example.org/a.png"}, "message.parts[0].url"),

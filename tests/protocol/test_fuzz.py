@@ -1,4 +1,4 @@
-"""Valid requests, broken at random places by a seeded generator: whatever comes, it is answered, whole or not at all."""
+"""Valid requests, broken at random places by a seeded generator: each is answered, and done whole or not at all."""
 
 from __future__ import annotations
 
@@ -17,9 +17,36 @@ SEEDS = range(5)
 ROUNDS = 40
 VALUES: list[Any] = [
     *[None, True, False, 0, -1, 1, 2, 1.5, -0.0, 1e308, 5e-324, 2**31, 2**53 + 1, 2**63, 2**64 - 1, 10**30],
-    *["", " ", "\x00", "a\x00", "é", "\U0001f9e0", "\u202e", "x" * 300, "x" * 5_000, "NaN", "null", "1e999", "'; --", "%s"],
+    *[
+        "",
+        " ",
+        "\x00",
+        "a\x00",
+        "é",
+        "\U0001f9e0",
+        "\u202e",
+        "x" * 300,
+        "x" * 5_000,
+        "NaN",
+        "null",
+        "1e999",
+        "'; --",
+        "%s",
+    ],
     *["QQ==", "critical", "ROLE_USER", "2026-01-31T12:00:00Z", "2026-01-31T12:00:00+25:00", "text/plain", EXTENSION],
-    *[[], {}, [[]], [{}], {"": ""}, {"a": {"b": [None]}}, [0] * 50, {"text": "x"}, {"raw": "QQ=="}, {"url": "x"}, {"data": 1}],
+    *[
+        [],
+        {},
+        [[]],
+        [{}],
+        {"": ""},
+        {"a": {"b": [None]}},
+        [0] * 50,
+        {"text": "x"},
+        {"raw": "QQ=="},
+        {"url": "x"},
+        {"data": 1},
+    ],
 ]
 KEYS = [
     *["text", "raw", "url", "data", "mediaType", "media_type", "filename", "metadata", "parts", "role", "messageId"],

@@ -79,7 +79,9 @@ def test_the_order_of_keys_makes_no_other_request(doors: Doors) -> None:
 
 
 def test_two_agents_may_be_sent_the_same_message(doors: Doors) -> None:
-    ids = {doors.submit(rest_body(agent=agent, message=message(messageId="m"))).json()["id"] for agent in ("echo", "sleep")}
+    ids = {
+        doors.submit(rest_body(agent=agent, message=message(messageId="m"))).json()["id"] for agent in ("echo", "sleep")
+    }
     assert len(ids) == 2
 
 
@@ -98,9 +100,7 @@ def test_twenty_at_once_make_one_task(doors: Doors) -> None:
 
 
 def test_of_twenty_different_requests_at_once_one_has_the_message_id(doors: Doors) -> None:
-    calls = [
-        {"jsonrpc": "2.0", "id": n, "method": "SendMessage", "params": sent(metadata={"n": n})} for n in range(20)
-    ]
+    calls = [{"jsonrpc": "2.0", "id": n, "method": "SendMessage", "params": sent(metadata={"n": n})} for n in range(20)]
     answers = [reply.json() for reply in doors.together([("POST", "/a2a/echo/", content(call)) for call in calls])]
     assert len([answer for answer in answers if "result" in answer]) == 1
     assert {answer["error"]["code"] for answer in answers if "error" in answer} == {-32602}
@@ -111,7 +111,10 @@ def test_twenty_at_once_through_both_doors_make_one_task(doors: Doors) -> None:
     call = {"jsonrpc": "2.0", "id": 1, "method": "SendMessage", "params": sent()}
     body = rest_body(message=message(messageId="m"))
     replies = doors.together([("POST", "/a2a/echo/", content(call)), ("POST", TASKS, content(body))] * 10)
-    ids = {reply.json()["result"]["task"]["id"] if index % 2 == 0 else reply.json()["id"] for index, reply in enumerate(replies)}
+    ids = {
+        reply.json()["result"]["task"]["id"] if index % 2 == 0 else reply.json()["id"]
+        for index, reply in enumerate(replies)
+    }
     assert len(ids) == 1
     assert sorted(reply.status_code for reply in replies[1::2])[:9] == [200] * 9
     assert rows() == (1, 1, 1)

@@ -42,7 +42,7 @@ def stranger_key(transactional_db: None) -> dict[str, str]:
 
 def surfaces(task_id: UUID | str, artifact_id: UUID | str) -> list[tuple[str, str, dict[str, Any]]]:
     """Every request that names a task or what is its."""
-    calls = [
+    calls: list[dict[str, Any]] = [
         {"jsonrpc": "2.0", "id": 1, "method": method, "params": {"id": str(task_id)}}
         for method in ("GetTask", "CancelTask")
     ]
@@ -75,7 +75,9 @@ def shape(reply: httpx.Response, *ids: UUID) -> tuple[Any, ...]:
 
 def task_with_an_artifact(factory: Factory) -> tuple[UUID, UUID]:
     claim = factory.claimed()
-    record = ArtifactRecord(artifact_id="a", name="a", chunks=(Chunk(kind="text", content=b"x", media_type="text/plain"),), event=b"")
+    record = ArtifactRecord(
+        artifact_id="a", name="a", chunks=(Chunk(kind="text", content=b"x", media_type="text/plain"),), event=b""
+    )
     assert factory.write(claim, record).accepted
     return claim.task_id, Artifact.objects.get(task_id=claim.task_id).id
 
@@ -140,7 +142,9 @@ def test_the_open_mode_is_for_loopback_only(doors: Doors, settings: Any, peer: s
         challenged(doors.send("GET", path, peer=peer))
     challenged(doors.send("POST", "/a2a/echo/", peer=peer, content=b"{}"))
     # A proxy's word for the address is not taken.
-    challenged(doors.send("GET", TASKS, peer=peer, headers={"x-forwarded-for": "127.0.0.1", "forwarded": "for=127.0.0.1"}))
+    challenged(
+        doors.send("GET", TASKS, peer=peer, headers={"x-forwarded-for": "127.0.0.1", "forwarded": "for=127.0.0.1"})
+    )
 
 
 @pytest.mark.parametrize("peer", ["127.0.0.1", "127.9.9.9", "::1"])
@@ -205,5 +209,7 @@ def test_the_secret_is_stored_nowhere(doors: Doors, owner: Client) -> None:
     assert doors.send("POST", TASKS, **content(body, authorization=f"Bearer {text}")).status_code == 201
     for model in apps.get_models():
         for row in model._default_manager.values_list():
-            stored = b" ".join(bytes(value) if isinstance(value, bytes | memoryview) else str(value).encode() for value in row)
+            stored = b" ".join(
+                bytes(value) if isinstance(value, bytes | memoryview) else str(value).encode() for value in row
+            )
             assert secret.encode() not in stored, model

@@ -1,0 +1,69 @@
+"""Handlers that do not stop, that raise, that return nonsense: each ends on record, and no slot is lost."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.live import Live, wait_for
+
+pytestmark = pytest.mark.services
+
+
+def both_slots_work(live: Live) -> None:
+    ids = [live.submit("sleep-cpu", parameters={"seconds": 0.5, "steps": 1}) for _ in range(2)]
+    assert [live.ended(task_id)["status"] for task_id in ids] == ["completed", "completed"]
+
+
+def released(live: Live, task_id: str) -> bool:
+    query = "SELECT 1 FROM tasks_app_taskattempt WHERE task_id = %s AND released_at IS NOT NULL"
+    return bool(live.sql(query, task_id))
+
+
+def test_a_handler_that_ignores_a_cancel_is_killed_and_its_slot_lives_on(live: Live) -> None:
+    task_id = live.submit("stubborn")
+    live.running(task_id)
+    reply = live.http.post(f"/api/v1/tasks/{task_id}/cancel/")
+    assert (reply.status_code, reply.json()["status"]) == (200, "cancelled")
+    assert live.http.post(f"/api/v1/tasks/{task_id}/cancel/").status_code == 409
+    wait_for(lambda: released(live, task_id), timeout_s=20, what="its process is killed")
+    both_slots_work(live)
+    task = live.task(task_id)
+    assert (task["status"], task["attempt"], task["attempts"][0]["outcome"]) == ("cancelled", 1, "cancelled")
+
+
+def test_a_handler_that_ignores_its_timeout_is_killed_and_its_task_has_failed(live: Live) -> None:
+    task_id = live.submit("stubborn", timeout_s=1)
+    task = live.ended(task_id)
+    assert (task["status"], task["attempt"], task["error"]["code"]) == ("failed", 1, "timeout")
+    wait_for(lambda: released(live, task_id), timeout_s=20, what="its process is killed")
+    both_slots_work(live)
+    assert live.task(task_id)["attempts"][0]["outcome"] == "timed_out"
+
+
+def test_a_synchronous_handler_is_interrupted_at_its_timeout(live: Live) -> None:
+    task = live.ended(live.submit("sleep-cpu", timeout_s=1, parameters={"seconds": 60, "steps": 1}))
+    assert (task["status"], task["error"]["code"]) == ("failed", "timeout")
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("ValueError", "handler_error"),
+        ("MemoryError", "handler_error"),
+        ("nonsense", "bad_result"),
+        ("nan", "bad_result"),
+        ("progress", "bad_result"),
+        ("unknown", "handler_error"),
+    ],
+)
+def test_what_a_handler_raises_or_returns_ends_its_task_readably(live: Live, text: str, code: str) -> None:
+    task = live.ended(live.submit("raises", text))
+    assert (task["status"], task["attempt"]) == ("failed", 1)
+    assert task["error"]["code"] == code, task["error"]
+
+
+@pytest.mark.parametrize("text", ["SystemExit", "KeyboardInterrupt"])
+def test_a_handler_that_asks_its_process_to_exit_takes_no_slot_with_it(live: Live, text: str) -> None:
+    task = live.ended(live.submit("raises", text), timeout_s=60)
+    assert task["status"] == "failed"
+    both_slots_work(live)

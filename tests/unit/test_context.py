@@ -1,0 +1,167 @@
+"""What a handler may say, and what is refused where it is said."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from a2a.types import Message, Part, Role, TaskArtifactUpdateEvent
+
+from tasks_app.engine import ArtifactRecord, Claim, Note
+from tests.protocol.doors import nested
+from workers.context import Context, LeaseLost
+
+
+class Recorder:
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.lost = False
+        self.records: list[Note | ArtifactRecord] = []
+
+    def add(self, record: Note | ArtifactRecord) -> None:
+        self.records.append(record)
+
+    def keep(self, record: Note | ArtifactRecord) -> None:
+        self.records.append(record)
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+def ctx(recorder: Recorder) -> Context:
+    parts = [Part(text="one"), Part(raw=b"x", media_type="image/png"), Part(text="two")]
+    message = Message(message_id="m", role=Role.ROLE_USER, parts=parts)
+    fields: dict[str, Any] = dict.fromkeys(Claim.__dataclass_fields__)
+    fields |= {"task_id": uuid4(), "context_id": "c", "attempt": 1, "message": message.SerializeToString()}
+    fields |= {"parameters": {"a": 1}, "metadata": {"b": 2}}
+    return Context(Claim(**fields), recorder)
+
+
+def artifacts(recorder: Recorder) -> list[ArtifactRecord]:
+    return [record for record in recorder.records if isinstance(record, ArtifactRecord)]
+
+
+def test_a_handler_sees_what_the_client_sent(ctx: Context) -> None:
+    assert (ctx.text, ctx.parameters, ctx.metadata, ctx.context_id) == ("one\ntwo", {"a": 1}, {"b": 2}, "c")
+    assert [part.WhichOneof("content") for part in ctx.message.parts] == ["text", "raw", "text"]
+    assert ctx.idempotency_key == f"{ctx.task_id}:1"
+
+
+@pytest.mark.parametrize("fraction", [-0.001, 1.001, float("nan"), float("inf"), float("-inf"), 50])
+def test_progress_out_of_range_is_the_handlers_error(ctx: Context, recorder: Recorder, fraction: float) -> None:
+    with pytest.raises(ValueError, match="fraction"):
+        ctx.progress(fraction)
+    assert recorder.records == []
+
+
+def test_progress_never_goes_back(ctx: Context, recorder: Recorder) -> None:
+    for fraction in (0, 0.5, 0.25, 1, 0.9):
+        ctx.progress(fraction)
+    assert [note.progress for note in recorder.records if isinstance(note, Note)] == [0.0, 0.5, 0.5, 1.0, 1.0]
+
+
+def test_a_message_is_the_agents_and_keeps_the_progress(ctx: Context, recorder: Recorder) -> None:
+    ctx.progress(0.5, "half")
+    ctx.say("hello")
+    ctx.progress(0.75)
+    notes = [note for note in recorder.records if isinstance(note, Note)]
+    assert [(note.kind, note.progress, bool(note.message)) for note in notes] == [
+        ("progress", 0.5, True),
+        ("message", 0.5, True),
+        ("progress", 0.75, False),
+    ]
+    said = Message.FromString(notes[1].message or b"")
+    assert (said.role, said.parts[0].text, said.task_id) == (Role.ROLE_AGENT, "hello", str(ctx.task_id))
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "data", "media_type"),
+    [
+        (b"\x00\xff", "raw", b"\x00\xff", "application/octet-stream"),
+        (b"", "raw", b"", "application/octet-stream"),
+        ("é\x00", "text", "é\x00".encode(), "text/plain"),
+        ("", "text", b"", "text/plain"),
+        ({"a": [1, None, "é"]}, "data", None, "application/json"),
+        ([], "data", b"[]", "application/json"),
+    ],
+)
+def test_an_artifact_is_kept_by_its_kind(
+    ctx: Context, recorder: Recorder, content: Any, kind: str, data: bytes | None, media_type: str
+) -> None:
+    ctx.artifact(content, name="result", description="What came of it.", filename="a.bin")
+    record = artifacts(recorder)[0]
+    (chunk,) = record.chunks
+    assert (chunk.kind, chunk.media_type, chunk.filename) == (kind, media_type, "a.bin")
+    assert chunk.content == data if data is not None else json.loads(chunk.content) == content
+    event = TaskArtifactUpdateEvent.FromString(record.event)
+    assert (event.artifact.artifact_id, event.artifact.description) == ("result", "What came of it.")
+    assert (event.last_chunk, event.append, len(event.artifact.parts)) == (True, False, 0)
+
+
+def test_a_media_type_that_is_named_goes_before_the_kinds_own(ctx: Context, recorder: Recorder) -> None:
+    ctx.artifact("<p>", name="a", media_type="text/html")
+    assert artifacts(recorder)[0].chunks[0].media_type == "text/html"
+
+
+@pytest.mark.parametrize(
+    "content", [{"a": float("nan")}, [float("inf")], {"a": object()}, {"a": b"x"}, [{1, 2}], "\ud800"]
+)
+def test_content_that_is_not_json_or_text_is_the_handlers_error(ctx: Context, recorder: Recorder, content: Any) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        ctx.artifact(content, name="a")
+    assert recorder.records == []
+
+
+def test_a_name_that_comes_again_is_another_artifact(ctx: Context, recorder: Recorder) -> None:
+    for _ in range(3):
+        ctx.artifact("x", name="page")
+    ctx.artifact("x", name="other")
+    assert [record.artifact_id for record in artifacts(recorder)] == ["page", "page-2", "page-3", "other"]
+    assert [record.name for record in artifacts(recorder)] == ["page", "page", "page", "other"]
+
+
+@pytest.mark.xfail(strict=True, reason="Context.artifact counts names, not the ids it has given")
+def test_no_two_artifacts_of_an_attempt_share_an_id(ctx: Context, recorder: Recorder) -> None:
+    for name in ("page", "page", "page-2", "page-2"):
+        ctx.artifact("x", name=name)
+    assert len({record.artifact_id for record in artifacts(recorder)}) == 4
+
+
+@pytest.mark.xfail(strict=True, reason="what the columns cannot hold is found out by the writer, not by the handler")
+@pytest.mark.parametrize(
+    "named",
+    [
+        {"name": "x" * 200},
+        {"name": "a\x00"},
+        {"name": "a", "description": "\x00"},
+        {"name": "a", "media_type": "x" * 200},
+        {"name": "a", "filename": "x" * 300},
+        {"name": "a", "filename": "\x00"},
+    ],
+)
+def test_an_artifact_that_cannot_be_stored_is_the_handlers_error(ctx: Context, named: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="artifact"):
+        ctx.artifact("x", **named)
+
+
+@pytest.mark.xfail(strict=True, reason="the wire cannot show data nested deeper than protobuf's parsers go")
+def test_data_nested_too_deep_is_the_handlers_error(ctx: Context) -> None:
+    with pytest.raises(ValueError, match="deep"):
+        ctx.artifact(nested(120), name="a")
+
+
+def test_after_its_lease_was_lost_a_handler_says_nothing_more(ctx: Context, recorder: Recorder) -> None:
+    assert not ctx.cancelled
+    ctx.check()
+    recorder.lost = True
+    assert ctx.cancelled
+    for say in (ctx.check, lambda: ctx.progress(0.5), lambda: ctx.say("x"), lambda: ctx.artifact("x", name="a")):
+        with pytest.raises(LeaseLost):
+            say()
+    assert recorder.records == []
