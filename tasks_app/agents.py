@@ -116,12 +116,17 @@ def agent(
 
     def register(handler: Handler) -> Handler:
         known = _registry.get(name)
-        if known is not None and known.handler.__qualname__ != handler.__qualname__:
+        if known is not None and _place(known.handler) != _place(handler):
             raise ValueError(f"two agents are named '{name}'")
         _registry[name] = AgentSpec(name=name, handler=handler, lane=Lane(lane), description=description, **options)
         return handler
 
     return register
+
+
+def _place(handler: Handler) -> tuple[str, str]:
+    """Where a function is defined: the same after its module was imported again."""
+    return handler.__module__, handler.__qualname__
 
 
 def load(modules: list[str]) -> None:

@@ -194,15 +194,15 @@ class Hub:
         """An event that is set whenever the task may have changed; subscribed before the body runs."""
         event = asyncio.Event()
         self._events.setdefault(task_id, set()).add(event)
-        self._start()
-        await self._listen(task_id)
         try:
+            self._start()
+            await self._listen(task_id)
             yield event
         finally:
-            followers = self._events[task_id]
+            followers = self._events.get(task_id, set())
             followers.discard(event)
             if not followers:
-                del self._events[task_id]
+                self._events.pop(task_id, None)
                 self._seen.pop(task_id, None)
                 await self._unlisten(task_id)
 

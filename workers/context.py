@@ -38,7 +38,7 @@ class Context:
         self._claim = claim
         self._recorder = recorder
         self._progress = 0.0
-        self._names: dict[str, int] = {}
+        self._ids: set[str] = set()
         self.message = Message.FromString(claim.message)
 
     @property
@@ -125,8 +125,10 @@ class Context:
         filename: str | None,
     ) -> ArtifactRecord:
         self.check()
-        seen = self._names[name] = self._names.get(name, 0) + 1
-        artifact_id = name if seen == 1 else f"{name}-{seen}"
+        for what, text, limit in (("name", name, 120), ("media_type", media_type, 128), ("filename", filename, 256)):
+            if text is not None and (len(text) > limit or "\x00" in text):
+                raise ValueError(f"{what}: must have at most {limit} characters, none of them NUL")
+        artifact_id = self._free_id(name)
         event = TaskArtifactUpdateEvent(
             task_id=str(self.task_id),
             context_id=self.context_id,
@@ -140,6 +142,15 @@ class Context:
             chunks=(chunk(content, media_type, filename or ""),),
             event=event.SerializeToString(),
         )
+
+    def _free_id(self, name: str) -> str:
+        """The name, or with a number where this attempt has used it; the same in every attempt."""
+        artifact_id, number = name, 1
+        while artifact_id in self._ids:
+            number += 1
+            artifact_id = f"{name}-{number}"
+        self._ids.add(artifact_id)
+        return artifact_id
 
     def _agent_message(self, text: str) -> bytes | None:
         return agent_message(self._claim, text) if text else None

@@ -15,6 +15,7 @@ from tasks_app.database import Line, is_poison
 from tasks_app.engine import Claim, ClaimRequest, Write, Written
 from tasks_app.groupcommit import Flusher
 from tasks_app.wakeups import AsyncBell, rings
+from workers.context import LeaseLost
 from workers.recording import IoRecorder
 
 T = TypeVar("T")
@@ -74,10 +75,13 @@ class IoLoop:
         return await self._writer.submit(item)
 
     async def handle(self, recorder: IoRecorder, handler: Coroutine[Any, Any, T]) -> T:
-        """Runs an async handler so that :meth:`stop` can cancel it."""
+        """Runs an async handler so that :meth:`stop` can cancel it. Raises LeaseLost when it was."""
         future = asyncio.ensure_future(handler)
         self._running[recorder.claim.attempt_id] = (recorder, future)
-        return await future
+        try:
+            return await future
+        except asyncio.CancelledError as error:
+            raise LeaseLost(f"task {recorder.claim.task_id} was stopped") from error
 
     async def _claim_all(self, items: Sequence[ClaimRequest]) -> list[Claim | None]:
         claims = await self._claims.run(engine.claim, items)

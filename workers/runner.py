@@ -7,12 +7,16 @@ import inspect
 import logging
 import os
 import traceback
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import UUID, uuid4
 
+import psycopg
 from billiard.exceptions import SoftTimeLimitExceeded
 from billiard.process import current_process
+from django.db import DataError, IntegrityError
 
 from tasks_app import agents, engine
 from tasks_app.agents import AgentError
@@ -34,8 +38,16 @@ ERROR_CHARS = 2_000
 TRACEBACK_CHARS = 20_000
 
 
+#: The database says that a value cannot be stored: Django's classes, and psycopg's on the io lane's own connection.
+REFUSED = (DataError, IntegrityError, psycopg.DataError, psycopg.IntegrityError)
+
+
 class TimedOut(AgentError):
     """The attempt ran longer than its timeout."""
+
+
+class HandlerError(Exception):
+    """A handler raised something that it did not mean for its client; ``__cause__`` is what."""
 
 
 @dataclass(slots=True)
@@ -75,10 +87,11 @@ class CpuRunner:
     def execute(self, run: Run) -> None:
         handler, context = _resolve(run)
         try:
-            result = handler(context)
-            if inspect.iscoroutine(result):
-                result = asyncio.run(asyncio.wait_for(result, run.claim.timeout_s))
-        except (SoftTimeLimitExceeded, TimeoutError) as error:
+            with _judged():
+                result = handler(context)
+                if inspect.iscoroutine(result):
+                    result = asyncio.run(_in_time(result, run.claim))
+        except SoftTimeLimitExceeded as error:
             raise _timed_out(run.claim) from error
         _keep(context, result)
 
@@ -86,6 +99,8 @@ class CpuRunner:
         assert isinstance(run.recorder, CpuRecorder)  # noqa: S101 (narrows the type)
         try:
             return run.recorder.finish(finish)
+        except REFUSED as error:
+            return run.recorder.finish(unstorable(run, error))
         finally:
             self._table.clear(_index())
 
@@ -107,20 +122,18 @@ class IoRunner:
     def execute(self, run: Run) -> None:
         assert isinstance(run.recorder, IoRecorder)  # noqa: S101 (narrows the type)
         handler, context = _resolve(run)
-        result = handler(context)
+        with _judged(), _no_exit():
+            result = handler(context)
         if inspect.iscoroutine(result):
-            try:
-                result = self._loop.run(asyncio.wait_for(self._loop.handle(run.recorder, result), run.claim.timeout_s))
-            except TimeoutError as error:
-                raise _timed_out(run.claim) from error
-            except asyncio.CancelledError as error:
-                raise LeaseLost(f"{run.claim.task_id} was stopped") from error
+            result = self._loop.run(self._loop.handle(run.recorder, _in_time(result, run.claim)))
         _keep(context, result)
 
     def finish(self, run: Run, finish: Finish) -> Written:
         assert isinstance(run.recorder, IoRecorder)  # noqa: S101 (narrows the type)
         try:
             return self._loop.run(run.recorder.finish(finish))
+        except REFUSED as error:
+            return self._loop.run(run.recorder.finish(unstorable(run, error)))
         finally:
             self._loop.ended(run.claim.attempt_id)
 
@@ -134,8 +147,8 @@ def failed(run: Run, error: BaseException) -> Finish:
     if isinstance(error, AgentError):
         code, text, trace = error.code, str(error), ""
     else:
-        code, text = "handler_error", f"{type(error).__name__}: {error}"
-        trace = "".join(traceback.format_exception(error))[-TRACEBACK_CHARS:]
+        code, text = "handler_error", str(error) if isinstance(error, HandlerError) else repr(error)
+        trace = "".join(traceback.format_exception(error.__cause__ or error))[-TRACEBACK_CHARS:]
     text = text.replace("\x00", "")[:ERROR_CHARS]
     return Finish(
         status=TaskStatus.FAILED,
@@ -144,6 +157,50 @@ def failed(run: Run, error: BaseException) -> Finish:
         message=agent_message(run.claim, text),
         traceback=trace.replace("\x00", ""),
     )
+
+
+def unstorable(run: Run, error: Exception) -> Finish:
+    """The end of an attempt whose records the database refused; they were dropped with the write that failed."""
+    log.warning("what %s recorded cannot be stored: %s", run.claim.task_id, error)
+    return failed(run, AgentError("a record of the handler's cannot be stored", code="bad_result"))
+
+
+@contextmanager
+def _judged() -> Iterator[None]:
+    """What a handler raises becomes an end that Celery and the engine both understand.
+
+    Celery gives some exceptions a meaning of its own (Ignore, Reject), and a MemoryError ends its whole worker.
+    """
+    try:
+        yield
+    except (AgentError, LeaseLost, SoftTimeLimitExceeded, HandlerError):
+        raise
+    except MemoryError as error:
+        raise AgentError("the handler ran out of memory", code="out_of_memory") from error
+    except Exception as error:
+        raise HandlerError(f"{type(error).__name__}: {error}") from error
+
+
+@contextmanager
+def _no_exit() -> Iterator[None]:
+    """In the io lane a handler that asks its process to exit would take everybody else's with it."""
+    try:
+        yield
+    except (SystemExit, KeyboardInterrupt) as error:
+        raise HandlerError(f"{type(error).__name__}: {error}") from error
+
+
+async def _in_time(handler: Coroutine[Any, Any, Any], claim: Claim) -> Any:
+    """Awaits a handler for as long as it may run. Its own TimeoutError is not taken for that."""
+    limit = asyncio.timeout(claim.timeout_s)
+    try:
+        with _judged(), _no_exit():
+            async with limit:
+                return await handler
+    except HandlerError as error:
+        if limit.expired() and isinstance(error.__cause__, TimeoutError):
+            raise _timed_out(claim) from error
+        raise
 
 
 def _request(task_id: UUID, epoch: int) -> ClaimRequest:

@@ -46,7 +46,9 @@ class SlotTable:
     # In the parent ---------------------------------------------------------------------------------------------------
 
     def live(self) -> set[UUID]:
-        return {attempt_id for _, attempt_id, pid in self._entries() if _alive(pid)}
+        live = {attempt_id for _, attempt_id, pid in self._entries() if _alive(pid)}
+        self._stop_asked_at = {key: at for key, at in self._stop_asked_at.items() if key in live}
+        return live
 
     def dead(self) -> set[UUID]:
         dead = set()

@@ -49,7 +49,7 @@ def test_a_synchronous_handler_is_interrupted_at_its_timeout(live: Live) -> None
     ("text", "code"),
     [
         ("ValueError", "handler_error"),
-        ("MemoryError", "handler_error"),
+        ("MemoryError", "out_of_memory"),
         ("nonsense", "bad_result"),
         ("nan", "bad_result"),
         ("progress", "bad_result"),
