@@ -17,6 +17,8 @@ django_application: Any = get_asgi_application()
 
 from django.conf import settings
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.routing import Mount, Route
 
 from a2a_project.limits import BoundedBody
@@ -31,6 +33,11 @@ async def lifespan(_: Starlette) -> AsyncIterator[None]:
     await close_web()
 
 
+def _hosts(allowed: list[str]) -> list[str]:
+    """Django's host patterns as Starlette writes them."""
+    return [f"*{host}" if host.startswith(".") else host for host in allowed]
+
+
 application = Starlette(
     routes=[
         Route("/healthz", routes.health),
@@ -39,5 +46,7 @@ application = Starlette(
         Route("/api/v1/artifacts/{artifact_id}/content", streams.content),
         Mount("/", BoundedBody(django_application, settings.A2A_MAX_BODY_BYTES)),
     ],
+    # A page that a browser shows must not reach a server on its user's machine under another name (DNS rebinding).
+    middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=_hosts(settings.ALLOWED_HOSTS), www_redirect=False)],
     lifespan=lifespan,
 )

@@ -31,7 +31,7 @@ def _queue(name: str) -> Queue:
 QUEUES = [_queue(queue_name(lane, priority)) for lane in Lane for priority in Priority] + [_queue(SYSTEM_QUEUE)]
 
 # Celery adds a step that declares 28 delay queues for ETAs wherever it sees quorum queues. Nothing here has an ETA.
-Consumer.Blueprint.default_steps = [step for step in Consumer.Blueprint.default_steps if "delayed_delivery" not in step]
+Consumer.Blueprint.default_steps = {step for step in Consumer.Blueprint.default_steps if "delayed_delivery" not in step}
 
 app = Celery("a2a_project")
 app.config_from_object("django.conf:settings", namespace="CELERY")

@@ -38,6 +38,8 @@ A2A_DEFAULT_AGENT = env.str("A2A_DEFAULT_AGENT", default="echo")
 # --- Limits of a request --------------------------------------------------------------------------------------------
 #: The largest request body, in bytes.
 A2A_MAX_BODY_BYTES = env.int("A2A_MAX_BODY_BYTES", default=32 * 1024 * 1024)
+#: The largest artifact a handler may make, in bytes.
+A2A_MAX_ARTIFACT_BYTES = env.int("A2A_MAX_ARTIFACT_BYTES", default=64 * 1024 * 1024)
 #: The longest a blocking SendMessage waits, in seconds, before it answers with the task as it stands.
 A2A_BLOCKING_WAIT_S = env.float("A2A_BLOCKING_WAIT_S", default=300.0)
 
@@ -60,6 +62,15 @@ DATABASES = {"default": env.db_url("DATABASE_URL", default="postgresql://a2a@127
 DATABASES["default"].setdefault("OPTIONS", {}).update(
     prepare_threshold=1, options="-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c jit=off"
 )
+# A database that is silently gone is noticed within seconds, not after the kernel's quarter of an hour.
+for _name, _value in {
+    "connect_timeout": 5,
+    "tcp_user_timeout": 10_000,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+}.items():
+    DATABASES["default"]["OPTIONS"].setdefault(_name, _value)
 #: Threads of the web process share this many connections; workers keep one each.
 A2A_WEB_POOL_SIZE = env.int("A2A_WEB_POOL_SIZE", default=8)
 if env.bool("A2A_DB_POOL", default=False):

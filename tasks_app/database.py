@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
+import django.db
 import psycopg
 from django.db import connection
 
@@ -20,14 +21,26 @@ RECONNECT_S = 0.2
 
 def conninfo() -> dict[str, Any]:
     """What psycopg needs to connect to Django's database."""
-    keep = ("dbname", "user", "password", "host", "port", "sslmode", "options", "prepare_threshold")
+    leave = ("cursor_factory", "context", "pool", "server_side_binding")
     params = connection.get_connection_params()
-    return {name: params[name] for name in keep if params.get(name)}
+    return {name: value for name, value in params.items() if name not in leave and value is not None}
+
+
+#: The database or the connection is at fault, not what was written: Django's classes and psycopg's. NotSupportedError
+#: is how a statement that was prepared before a change of the tables fails; a new connection prepares it anew.
+OUTAGES = (
+    django.db.OperationalError,
+    django.db.InterfaceError,
+    django.db.NotSupportedError,
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    psycopg.NotSupportedError,
+)
 
 
 def is_poison(error: Exception) -> bool:
-    """Whether one bad item of a list made the statement fail: data and integrity errors (classes 22 and 23)."""
-    return isinstance(error, psycopg.DataError | psycopg.IntegrityError)
+    """Whether an item of a list made the statement fail, so that the others may be tried without it."""
+    return not isinstance(error, OUTAGES)
 
 
 class Line:
@@ -48,7 +61,7 @@ class Line:
             while True:
                 try:
                     return await arun(await self._connected(), verb, *args, **kwargs)
-                except psycopg.OperationalError:
+                except OUTAGES:
                     if self._conn is not None:
                         await self._conn.close()
                     if time.monotonic() > deadline:

@@ -81,7 +81,8 @@ class Bell:
             log.warning("the doorbell is out of order, everybody polls: %s", type(error).__name__)
 
     def reset(self) -> None:
-        """Forgets the connection: a forked child must make its own."""
+        """Forgets the connection and the lock, which another thread may hold: a forked child must make its own."""
+        self._lock = threading.Lock()
         self._connection = None
 
     def _send(self, bells: list[Ring]) -> None:
@@ -89,13 +90,13 @@ class Bell:
         line = self._connection
         if line is None:
             line = redis.ConnectionPool.from_url(settings.REDIS_URL, **_TIMEOUTS).make_connection()
-            line.connect()
+            line.connect()  # type: ignore[no-untyped-call]
             self._connection, self._unread = line, 0
         while self._unread:
             line.read_response()
             self._unread -= 1
         commands = [("PUBLISH", channel, text) for channel, text in bells]
-        line.send_packed_command(line.pack_commands(commands))
+        line.send_packed_command(line.pack_commands(commands))  # type: ignore[no-untyped-call]
         self._unread = len(commands)
 
 
@@ -186,7 +187,7 @@ class Hub:
         self._latest = latest
         self._events: dict[UUID, set[asyncio.Event]] = {}
         self._pubsub: redis.asyncio.client.PubSub | None = None
-        self._tasks: list[asyncio.Task[None]] = []
+        self._ears: dict[str, asyncio.Task[None]] = {}
         self._seen: dict[UUID, int] = {}
 
     @contextlib.asynccontextmanager
@@ -207,11 +208,13 @@ class Hub:
                 await self._unlisten(task_id)
 
     def _start(self) -> None:
-        if not self._tasks or any(task.done() for task in self._tasks):
-            self._tasks = [asyncio.create_task(self._hear()), asyncio.create_task(self._poll())]
+        wanted = {"poll": self._poll, "hear": self._hear} if settings.REDIS_URL else {"poll": self._poll}
+        for name, run in wanted.items():
+            if name not in self._ears or self._ears[name].done():
+                self._ears[name] = asyncio.create_task(run())
 
     async def close(self) -> None:
-        for task in self._tasks:
+        for task in self._ears.values():
             task.cancel()
         if self._pubsub is not None:
             with contextlib.suppress(redis.RedisError, OSError):
@@ -228,7 +231,7 @@ class Hub:
                 await self._pubsub.unsubscribe(task_channel(task_id))
 
     async def _hear(self) -> None:
-        while settings.REDIS_URL:
+        while True:
             try:
                 client = redis.asyncio.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=0.5)
                 pubsub = client.pubsub()

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
-import psycopg
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from django.conf import settings
 from django.db import connection
@@ -15,7 +14,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from tasks_app import engine, reads
 from tasks_app.authentication import Caller, identify, remembered
-from tasks_app.database import Line, conninfo, is_poison
+from tasks_app.database import OUTAGES, Line, conninfo, is_poison
 from tasks_app.engine import Cancelled, Created, NewTask
 from tasks_app.engine.core import AsyncConnection, Steps, arun
 from tasks_app.groupcommit import Flusher
@@ -74,7 +73,8 @@ class Web:
             async with pool.connection() as conn:
                 try:
                     return await arun(conn, verb, *args, **kwargs)
-                except psycopg.OperationalError:
+                except OUTAGES:
+                    await conn.close()
                     if last:
                         raise
             await pool.check()

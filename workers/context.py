@@ -8,8 +8,15 @@ from uuid import UUID
 
 import uuid_utils.compat
 from a2a.types import Artifact, Message, Part, Role, TaskArtifactUpdateEvent
+from django.conf import settings
 
+from tasks_app.agents import AgentError
 from tasks_app.engine import ArtifactRecord, Chunk, Claim, Note
+
+#: How deep the JSON of an artifact may be nested.
+DEPTH_MAX = 32
+#: What the columns hold; a name becomes an id, with a number where it is used again.
+TEXTS_MAX_CHARS = {"name": 120, "media_type": 128, "filename": 256}
 
 
 class LeaseLost(Exception):
@@ -125,9 +132,7 @@ class Context:
         filename: str | None,
     ) -> ArtifactRecord:
         self.check()
-        for what, text, limit in (("name", name, 120), ("media_type", media_type, 128), ("filename", filename, 256)):
-            if text is not None and (len(text) > limit or "\x00" in text):
-                raise ValueError(f"{what}: must have at most {limit} characters, none of them NUL")
+        _check_texts(name=name, media_type=media_type or "", filename=filename or "", description=description)
         artifact_id = self._free_id(name)
         event = TaskArtifactUpdateEvent(
             task_id=str(self.task_id),
@@ -175,5 +180,28 @@ def chunk(content: bytes | str | dict[str, Any] | list[Any], media_type: str | N
     elif isinstance(content, str):
         kind, data, default = "text", content.encode(), "text/plain"
     else:
+        _check_depth(content)
         kind, data, default = "data", json.dumps(content, allow_nan=False).encode(), "application/json"
+    if len(data) > settings.A2A_MAX_ARTIFACT_BYTES:
+        limit = settings.A2A_MAX_ARTIFACT_BYTES
+        raise AgentError(f"an artifact has {len(data)} bytes; the limit is {limit}", code="artifact_too_large")
     return Chunk(kind=kind, content=data, media_type=media_type or default, filename=filename)
+
+
+def _check_texts(**texts: str) -> None:
+    """Raises ValueError for what the artifact's columns cannot hold."""
+    for what, text in texts.items():
+        limit = TEXTS_MAX_CHARS.get(what)
+        if "\x00" in text or (limit is not None and len(text) > limit):
+            raise ValueError(f"artifact {what}: must have at most {limit} characters, none of them NUL")
+
+
+def _check_depth(content: dict[str, Any] | list[Any]) -> None:
+    """Raises ValueError for JSON that the wire could not show: protobuf's parsers go so deep and no deeper."""
+    level: list[Any] = [content]
+    for _ in range(DEPTH_MAX):
+        children = (node.values() if isinstance(node, dict) else node for node in level)
+        level = [item for items in children for item in items if isinstance(item, dict | list)]
+        if not level:
+            return
+    raise ValueError(f"content: nested deeper than {DEPTH_MAX} levels")

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import Error, connection
-from django.utils import timezone
+from django.db.models.functions import Now
 
 from tasks_app import engine
 from tasks_app.models import Outcome, Worker
@@ -41,6 +41,9 @@ class Heartbeat(threading.Thread):
             except Error as error:
                 log.warning("heartbeat: the database is away: %s", error)
                 connection.close()
+            except Exception:
+                # Without this thread the worker would go on to take tasks and lose every lease.
+                log.exception("heartbeat: one beat failed")
             self._ear.wait(min(self.SHORT_S, settings.A2A_HEARTBEAT_S))
         with contextlib.suppress(Error):
             self.announce()
@@ -57,7 +60,7 @@ class Heartbeat(threading.Thread):
             held = engine.run(engine.extend, list(live))
             for attempt_id in live - held:
                 self._node.running.stop(attempt_id)
-        if time.monotonic() - self._announced_at >= settings.A2A_HEARTBEAT_S:
+        if time.monotonic() - self._announced_at >= settings.A2A_HEARTBEAT_S and self._node.running.is_well():
             self.announce()
 
     def _lose(self, attempt_ids: list[UUID]) -> None:
@@ -73,13 +76,11 @@ class Heartbeat(threading.Thread):
 
     def announce(self) -> None:
         """Writes the worker's row: what the dispatcher counts slots by."""
-        node, now = self._node, timezone.now()
+        node = self._node
         row = {"lane": node.lane, "hostname": node.hostname, "pid": node.pid, "slots": node.slots}
-        Worker.objects.update_or_create(
-            name=node.name,
-            defaults={"state": self._state, "heartbeat_at": now},
-            create_defaults={**row, "state": self._state, "heartbeat_at": now, "started_at": now},
-        )
+        # The database's clock: the dispatcher compares with it.
+        row |= {"state": self._state, "heartbeat_at": Now()}
+        Worker.objects.update_or_create(name=node.name, defaults=row, create_defaults={**row, "started_at": Now()})
         self._announced_at = time.monotonic()
 
     def retire(self, state: Worker.State) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from celery import shared_task
+from django.db import Error, connection
 
 from tasks_app.agents import AgentError
 from tasks_app.dispatch.loop import sweep
@@ -40,4 +41,8 @@ def run_io(job: Any, task_id: str, epoch: int) -> str:
 @shared_task(name="a2a.rescue")
 def rescue() -> int:
     """Beat's sweep; how many tasks it rescued."""
-    return len(sweep())
+    try:
+        return len(sweep())
+    except Error:
+        connection.close()  # the next sweep opens a new one
+        raise

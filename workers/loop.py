@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 from uuid import UUID
@@ -19,6 +21,8 @@ from workers.context import LeaseLost
 from workers.recording import IoRecorder
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
+TICK_S = 0.5
 
 
 class IoLoop:
@@ -26,13 +30,15 @@ class IoLoop:
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self.loop.run_forever, name="io-loop", daemon=True)
+        self._thread = threading.Thread(target=self._run_for_ever, name="io-loop", daemon=True)
+        self._ticked_at = time.monotonic()
         self._claims = Line(patience_s=settings.A2A_LEASE_S)
         self._writes = Line(patience_s=settings.A2A_LEASE_S)
         self._bell = AsyncBell()
         self._claimer: Flusher[ClaimRequest, Claim | None] = Flusher(self._claim_all, is_poison=is_poison)
         self._writer: Flusher[Write, Written] = Flusher(self._write_all, is_poison=is_poison, size_bytes=_size_bytes)
         self._running: dict[UUID, tuple[IoRecorder, asyncio.Future[Any] | None]] = {}
+        self.loop.call_soon(self._tick)
         self._thread.start()
 
     # From the pool's threads -----------------------------------------------------------------------------------------
@@ -53,8 +59,12 @@ class IoLoop:
         if future is not None:
             self.call(future.cancel)
 
+    def is_well(self) -> bool:
+        """Whether the loop turns: a handler that blocks it stops every other one, so its leases must not be held."""
+        return bool(time.monotonic() - self._ticked_at < settings.A2A_LEASE_S / 2)
+
     def live(self) -> set[UUID]:
-        return set(self._running.copy())
+        return set(self._running.copy()) if self.is_well() else set()
 
     def dead(self) -> set[UUID]:
         """None: a thread does not die alone."""
@@ -66,7 +76,19 @@ class IoLoop:
     def ended(self, attempt_id: UUID) -> None:
         self._running.pop(attempt_id, None)
 
+    def _run_for_ever(self) -> None:
+        while True:
+            try:
+                self.loop.run_forever()
+            except BaseException:
+                # asyncio lets SystemExit of a task that a handler started end the loop, and with it the lane.
+                log.exception("the event loop was ended; it goes on")
+
     # On the loop -----------------------------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        self._ticked_at = time.monotonic()
+        self.loop.call_later(TICK_S, self._tick)
 
     async def claim(self, request: ClaimRequest) -> Claim | None:
         return await self._claimer.submit(request)

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 class Running(Protocol):
     """What runs in this worker, as its heartbeat sees it."""
 
+    def is_well(self) -> bool:
+        """Whether it can run tasks; if not, the worker falls silent and the dispatcher stops counting on it."""
+        ...
+
     def live(self) -> set[UUID]:
         """The attempts whose handlers run."""
         ...

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, connection
+from django.db import connection
 
 from tasks_app import engine
+from tasks_app.database import OUTAGES
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -28,7 +29,7 @@ def persist(verb: Callable[P, engine.Steps[T]], *args: P.args, **kwargs: P.kwarg
     while True:
         try:
             return engine.run(verb, *args, **kwargs)
-        except (OperationalError, InterfaceError) as error:
+        except OUTAGES as error:
             connection.close()
             if time.monotonic() > deadline:
                 raise

@@ -6,16 +6,15 @@ Progress is coalesced on the way: of several notes between two writes each stays
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from django.db import Error
-
 from tasks_app import engine
+from tasks_app.agents import AgentError
+from tasks_app.database import OUTAGES
 from tasks_app.engine import ArtifactRecord, Claim, Finish, Note, Write, Written
 from tasks_app.wakeups import bell, rings
 from workers.persist import persist
@@ -37,6 +36,8 @@ class _Gathered:
         self._fenced = False
         self._records: list[Note | ArtifactRecord] = []
         self._progress = 0.0
+        #: Why a record could not be stored; the attempt then ends with this.
+        self.refused: Exception | None = None
 
     def _take(self, finish: Finish | None) -> Write:
         records, self._records = tuple(self._records), []
@@ -52,6 +53,13 @@ class _Gathered:
 
     def _note(self, written: Written) -> None:
         self._fenced = self._fenced or not written.accepted
+
+    def _put_back(self, item: Write, error: Exception) -> None:
+        """After a write that failed: what an outage kept back is written again; what was refused never can be."""
+        if isinstance(error, OUTAGES):
+            self._records[:0] = item.records
+        else:
+            self.refused = error
 
 
 class CpuRecorder(_Gathered):
@@ -92,7 +100,14 @@ class CpuRecorder(_Gathered):
                 self._write()
 
     def _write(self, finish: Finish | None = None) -> Written:
-        written = persist(engine.write, [self._take(finish)])[0]
+        item = self._take(finish)
+        try:
+            written = persist(engine.write, [item])[0]
+        except AgentError:
+            raise  # the handler's timeout, which came while it waited for the database
+        except Exception as error:
+            self._put_back(item, error)
+            raise
         self._note(written)
         self._written_at = time.monotonic()
         bell.ring(rings(self.claim.lane, [self.claim.task_id], freed=1 if finish else 0))
@@ -120,8 +135,8 @@ class _Later(threading.Thread):
             if recorder is not None:
                 try:
                     recorder.write_rest()
-                except Error as error:
-                    # The handler's own next write, or its finish, meets the same and deals with it.
+                except Exception as error:
+                    # The recorder remembers: the handler's own next write, or its finish, deals with it.
                     log.warning("could not write what %s said: %s", recorder.claim.task_id, error)
 
 
@@ -156,7 +171,7 @@ class IoRecorder(_Gathered):
 
     def keep(self, record: Note | ArtifactRecord) -> None:
         """Adds a record that the finish, which comes next, carries."""
-        self._loop.call(self._records.append, record)
+        self._loop.call(lambda: self._records.append(record))
 
     def _add(self, record: Note | ArtifactRecord) -> None:
         self._records.append(record)
@@ -167,16 +182,23 @@ class IoRecorder(_Gathered):
         """Writes the rest together with the end."""
         if self._pending is not None:
             self._pending.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._pending
+            await asyncio.wait([self._pending])
         return await self._write(finish)
 
     async def _write_later(self) -> None:
         await asyncio.sleep(FLUSH_S)
-        await asyncio.shield(self._write(None))
+        try:
+            await asyncio.shield(self._write(None))
+        except Exception as error:
+            log.warning("could not write what %s said: %s", self.claim.task_id, error)
 
     async def _write(self, finish: Finish | None) -> Written:
         async with self._lock:
-            written = await self._loop.write(self._take(finish))
+            item = self._take(finish)
+            try:
+                written = await self._loop.write(item)
+            except Exception as error:
+                self._put_back(item, error)
+                raise
             self._note(written)
             return written

@@ -6,20 +6,20 @@ import asyncio
 import inspect
 import logging
 import os
+import signal
 import traceback
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any, Protocol
 from uuid import UUID, uuid4
 
-import psycopg
-from billiard.exceptions import SoftTimeLimitExceeded
 from billiard.process import current_process
-from django.db import DataError, IntegrityError
 
 from tasks_app import agents, engine
 from tasks_app.agents import AgentError
+from tasks_app.database import OUTAGES
 from tasks_app.engine import Claim, ClaimRequest, Finish, Written
 from tasks_app.models import Outcome
 from tasks_app.status import TaskStatus
@@ -36,10 +36,6 @@ log = logging.getLogger(__name__)
 #: An error's text is cut here, so that a handler that raises megabytes does not fill the database.
 ERROR_CHARS = 2_000
 TRACEBACK_CHARS = 20_000
-
-
-#: The database says that a value cannot be stored: Django's classes, and psycopg's on the io lane's own connection.
-REFUSED = (DataError, IntegrityError, psycopg.DataError, psycopg.IntegrityError)
 
 
 class TimedOut(AgentError):
@@ -82,25 +78,23 @@ class CpuRunner:
         index = _index()
         self._table.take(index, claim.attempt_id)
         bell.ring(rings(claim.lane, [task_id]))
-        return Run(claim, CpuRecorder(claim, lambda: self._table.told_to_stop(index)))
+        return Run(claim, CpuRecorder(claim, lambda: self._table.told_to_stop(index, claim.attempt_id)))
 
     def execute(self, run: Run) -> None:
         handler, context = _resolve(run)
-        try:
-            with _judged():
-                result = handler(context)
-                if inspect.iscoroutine(result):
-                    result = asyncio.run(_in_time(result, run.claim))
-        except SoftTimeLimitExceeded as error:
-            raise _timed_out(run.claim) from error
-        _keep(context, result)
+        with _judged(), alarm(run.claim):
+            result = handler(context)
+            if inspect.iscoroutine(result):
+                result = asyncio.run(_in_time(result, run.claim))
+            _keep(context, result)
 
     def finish(self, run: Run, finish: Finish) -> Written:
         assert isinstance(run.recorder, CpuRecorder)  # noqa: S101 (narrows the type)
         try:
-            return run.recorder.finish(finish)
-        except REFUSED as error:
-            return run.recorder.finish(unstorable(run, error))
+            try:
+                return run.recorder.finish(checked(run, finish))
+            except Exception as error:
+                return run.recorder.finish(unstorable(run, error))
         finally:
             self._table.clear(_index())
 
@@ -126,14 +120,16 @@ class IoRunner:
             result = handler(context)
         if inspect.iscoroutine(result):
             result = self._loop.run(self._loop.handle(run.recorder, _in_time(result, run.claim)))
-        _keep(context, result)
+        with _judged():
+            _keep(context, result)
 
     def finish(self, run: Run, finish: Finish) -> Written:
         assert isinstance(run.recorder, IoRecorder)  # noqa: S101 (narrows the type)
         try:
-            return self._loop.run(run.recorder.finish(finish))
-        except REFUSED as error:
-            return self._loop.run(run.recorder.finish(unstorable(run, error)))
+            try:
+                return self._loop.run(run.recorder.finish(checked(run, finish)))
+            except Exception as error:
+                return self._loop.run(run.recorder.finish(unstorable(run, error)))
         finally:
             self._loop.ended(run.claim.attempt_id)
 
@@ -145,22 +141,28 @@ def completed() -> Finish:
 def failed(run: Run, error: BaseException) -> Finish:
     """The end of an attempt whose handler raised."""
     if isinstance(error, AgentError):
-        code, text, trace = error.code, str(error), ""
+        code, text, trace = error.code, storable(str(error))[:ERROR_CHARS], ""
     else:
-        code, text = "handler_error", str(error) if isinstance(error, HandlerError) else repr(error)
-        trace = "".join(traceback.format_exception(error.__cause__ or error))[-TRACEBACK_CHARS:]
-    text = text.replace("\x00", "")[:ERROR_CHARS]
+        code, text = "handler_error", str(error) if isinstance(error, HandlerError) else described(error)
+        trace = storable("".join(traceback.format_exception(error.__cause__ or error))[-TRACEBACK_CHARS:])
     return Finish(
         status=TaskStatus.FAILED,
         outcome=Outcome.TIMED_OUT if isinstance(error, TimedOut) else Outcome.FAILED,
         error={"code": code, "message": text},
         message=agent_message(run.claim, text),
-        traceback=trace.replace("\x00", ""),
+        traceback=trace,
     )
 
 
+def checked(run: Run, finish: Finish) -> Finish:
+    """The finish, unless something that was recorded before could not be stored: then the attempt has failed."""
+    return finish if run.recorder.refused is None else unstorable(run, run.recorder.refused)
+
+
 def unstorable(run: Run, error: Exception) -> Finish:
-    """The end of an attempt whose records the database refused; they were dropped with the write that failed."""
+    """The end of an attempt whose records the database refused. Raises the error of an outage: the lease ends that."""
+    if isinstance(error, OUTAGES):
+        raise error
     log.warning("what %s recorded cannot be stored: %s", run.claim.task_id, error)
     return failed(run, AgentError("a record of the handler's cannot be stored", code="bad_result"))
 
@@ -173,12 +175,12 @@ def _judged() -> Iterator[None]:
     """
     try:
         yield
-    except (AgentError, LeaseLost, SoftTimeLimitExceeded, HandlerError):
+    except (AgentError, LeaseLost, HandlerError):
         raise
     except MemoryError as error:
         raise AgentError("the handler ran out of memory", code="out_of_memory") from error
     except Exception as error:
-        raise HandlerError(f"{type(error).__name__}: {error}") from error
+        raise HandlerError(described(error)) from error
 
 
 @contextmanager
@@ -187,7 +189,40 @@ def _no_exit() -> Iterator[None]:
     try:
         yield
     except (SystemExit, KeyboardInterrupt) as error:
-        raise HandlerError(f"{type(error).__name__}: {error}") from error
+        raise HandlerError(described(error)) from error
+
+
+@contextmanager
+def alarm(claim: Claim) -> Iterator[None]:
+    """Interrupts a synchronous handler at its timeout, and nothing but the handler: not the claim, not the finish.
+
+    By a timer of the child's own, since a limit that the worker's parent keeps may hit whatever the child does then.
+    """
+
+    def ring(number: int, frame: FrameType | None) -> None:
+        raise _timed_out(claim)
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, claim.timeout_s)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def described(error: BaseException) -> str:
+    """Class and text of an exception, whatever its ``__str__`` does, as text that can be stored."""
+    try:
+        text = str(error)
+    except Exception:
+        text = "(its text cannot be had)"
+    return storable(f"{type(error).__name__}: {text}")[:ERROR_CHARS]
+
+
+def storable(text: str) -> str:
+    """Without what PostgreSQL's text cannot hold: NUL and lone surrogates."""
+    return text.replace("\x00", "").encode("utf-8", "replace").decode()
 
 
 async def _in_time(handler: Coroutine[Any, Any, Any], claim: Claim) -> Any:

@@ -6,6 +6,7 @@ leases, on a thread of its own: a child deep in C code would starve a heartbeat 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import logging
 import mmap
@@ -18,7 +19,8 @@ from uuid import UUID
 
 log = logging.getLogger(__name__)
 
-_ENTRY = struct.Struct("=q16sB7x")  # pid, attempt, stop flag
+_ENTRY = struct.Struct("=q16s16s")  # pid, attempt, the attempt that was told to stop
+_ATTEMPT, _STOP = slice(8, 24), slice(24, 40)
 _NONE = bytes(16)
 SLOTS_MAX = 1024
 #: How long a handler that was told to stop may go on before its process is killed.
@@ -35,15 +37,20 @@ class SlotTable:
     # In the child ----------------------------------------------------------------------------------------------------
 
     def take(self, index: int, attempt_id: UUID) -> None:
-        _ENTRY.pack_into(self._memory, index * _ENTRY.size, os.getpid(), attempt_id.bytes, 0)
+        """The pid first: the parent looks at an entry only once it names an attempt."""
+        _ENTRY.pack_into(self._memory, index * _ENTRY.size, os.getpid(), _NONE, _NONE)
+        self._put(index, _ATTEMPT, attempt_id)
 
     def clear(self, index: int) -> None:
-        _ENTRY.pack_into(self._memory, index * _ENTRY.size, 0, _NONE, 0)
+        self._put(index, _ATTEMPT, None)
 
-    def told_to_stop(self, index: int) -> bool:
-        return self._entry(index)[2] == 1
+    def told_to_stop(self, index: int, attempt_id: UUID) -> bool:
+        return self._entry(index)[2] == attempt_id.bytes
 
     # In the parent ---------------------------------------------------------------------------------------------------
+
+    def is_well(self) -> bool:
+        return True
 
     def live(self) -> set[UUID]:
         live = {attempt_id for _, attempt_id, pid in self._entries() if _alive(pid)}
@@ -59,20 +66,24 @@ class SlotTable:
         return dead
 
     def stop(self, attempt_id: UUID) -> None:
-        """Sets the flag that the handler's context reads; kills the process if it goes on past the grace."""
+        """Leaves word for the handler's context; kills the process if it goes on past the grace."""
         for index, running, pid in self._entries():
             if running != attempt_id:
                 continue
             asked_at = self._stop_asked_at.setdefault(attempt_id, time.monotonic())
-            self._memory[index * _ENTRY.size + 24] = 1
+            self._put(index, _STOP, attempt_id)
             if time.monotonic() - asked_at > STOP_GRACE_S and self._entry(index)[:2] == (pid, attempt_id.bytes):
                 log.warning("attempt %s did not stop, killing its process %d", attempt_id, pid)
-                os.kill(pid, signal.SIGKILL)
-                self._stop_asked_at.pop(attempt_id, None)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
-    def _entry(self, index: int) -> tuple[int, bytes, int]:
-        pid, attempt, flag = _ENTRY.unpack_from(self._memory, index * _ENTRY.size)
-        return pid, attempt, flag
+    def _put(self, index: int, field: slice, attempt_id: UUID | None) -> None:
+        start = index * _ENTRY.size
+        self._memory[start + field.start : start + field.stop] = attempt_id.bytes if attempt_id else _NONE
+
+    def _entry(self, index: int) -> tuple[int, bytes, bytes]:
+        pid, attempt, stopped = _ENTRY.unpack_from(self._memory, index * _ENTRY.size)
+        return pid, attempt, stopped
 
     def _entries(self) -> list[tuple[int, UUID, int]]:
         entries = [(index, *self._entry(index)) for index in range(SLOTS_MAX)]
@@ -81,6 +92,8 @@ class SlotTable:
 
 def _alive(pid: int) -> bool:
     """Whether this child of ours runs; one that has died and was not yet reaped does not."""
+    if pid <= 0:
+        return False
     try:
         return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
     except ChildProcessError:

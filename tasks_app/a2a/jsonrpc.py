@@ -68,6 +68,7 @@ async def endpoint(request: Request, spec: AgentSpec) -> Response:
     call_id: Any = None
     try:
         caller = await http.caller(request)
+        _check_content_type(request)
         data = _decoded(await http.body(request))
         call_id = _id(data)
         _check_envelope(data)
@@ -84,7 +85,9 @@ async def endpoint(request: Request, spec: AgentSpec) -> Response:
         return _answer(call_id, error=error)
     except Exception:
         log.exception("JSON-RPC: a call failed")
-        return _answer(call_id, error=InternalError("the server could not answer; nothing was changed by half"))
+        return _answer(
+            call_id, error=InternalError("the server could not answer; look the task up before sending it again")
+        )
 
 
 def _decoded(body: bytes) -> dict[str, Any]:
@@ -104,6 +107,13 @@ def _id(data: dict[str, Any]) -> Any:
     if not isinstance(call_id, str | int | None) or isinstance(call_id, bool):
         raise InvalidRequestError("id: must be a string or a number")
     return call_id
+
+
+def _check_content_type(request: Request) -> None:
+    """Only JSON that says so: a page of another origin can send anything else without being asked for leave."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in ("application/json", "application/a2a+json"):
+        raise InvalidRequestError("Content-Type: must be application/json")
 
 
 def _check_envelope(data: dict[str, Any]) -> None:

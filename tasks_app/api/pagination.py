@@ -30,7 +30,7 @@ class NewestFirst(CursorPagination):
         """The cursor. Raises NotFound for one that is not ours; DRF looks only at its encoding."""
         cursor = super().decode_cursor(request)
         try:
-            UUID(cursor.position) if cursor and cursor.position is not None else None
+            UUID(str(cursor.position)) if cursor and cursor.position is not None else None
         except ValueError:
             raise NotFound(self.invalid_cursor_message) from None
         return cursor

@@ -98,8 +98,8 @@ class Dispatcher:
         try:
             self._publisher.publish(hints)
         except PublishFailed as error:
-            # They stay admitted and are published again in a moment.
             log.warning("dispatcher: the broker is away, %d hints wait: %s", len(hints), error)
+            engine.run(engine.unpublished, [hint.task_id for hint in hints])
 
     def _became_active(self) -> bool:
         with connection.cursor() as cursor:
@@ -111,7 +111,7 @@ def sweep() -> list[engine.Rescued]:
     """Ends what ran too long or lost its lease, if the sweep's record says that the clock can judge; what it moved."""
     if not engine.run(engine.tick):
         return []
-    moved = [*engine.run(engine.expire), *engine.run(engine.rescue)]
+    moved = [*engine.run(engine.rescue), *engine.run(engine.expire)]
     for task in moved:
         log.warning("%s lost its attempt and is %s", task.task_id, task.status)
         bell.ring(rings(task.lane, [task.task_id], freed=1))

@@ -12,11 +12,8 @@ from kombu import Producer
 
 from tasks_app.dispatch.queues import JOB_NAMES, job_id, queue_name
 from tasks_app.engine import Hint
-from tasks_app.status import Lane
 
 CONFIRM_TIMEOUT_S = 10.0
-#: After its timeout a job has this long to end by itself before its process is killed.
-HARD_LIMIT_GRACE_S = 10.0
 
 
 class PublishFailed(Exception):
@@ -71,13 +68,11 @@ class Publisher:
             queue(channel).declare()
 
     def _send(self, producer: Any, hint: Hint) -> None:
-        limits = _limits(hint)
         message = self._app.amqp.as_task_v2(
             job_id(hint.task_id, hint.epoch),
             JOB_NAMES[hint.lane],
             args=(str(hint.task_id), hint.epoch),
             ignore_result=True,
-            **limits,
         )
         # By the default exchange, straight to the queue: on Redis any other costs a look-up for every message.
         producer.publish(
@@ -105,9 +100,3 @@ class Publisher:
             if self._refused or time.monotonic() > deadline:
                 raise PublishFailed("the broker refused a message" if self._refused else "no confirm in time")
             self._connection.drain_events(timeout=max(0.01, deadline - time.monotonic()))
-
-
-def _limits(hint: Hint) -> dict[str, Any]:
-    if hint.lane is Lane.IO:
-        return {}
-    return {"soft_time_limit": hint.timeout_s, "time_limit": hint.timeout_s + HARD_LIMIT_GRACE_S}

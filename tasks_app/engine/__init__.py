@@ -17,7 +17,7 @@ expire          end attempts that ran past their timeout
 ==============  =====================================================================
 """
 
-from tasks_app.engine.admit import Hint, admit, outstanding, republish
+from tasks_app.engine.admit import Hint, admit, outstanding, republish, unpublished
 from tasks_app.engine.cancel import Cancelled, request_cancel
 from tasks_app.engine.claim import Claim, ClaimRequest, claim, extend
 from tasks_app.engine.core import Steps, arun, run
@@ -55,5 +55,6 @@ __all__ = [
     "run",
     "sweep_is_late",
     "tick",
+    "unpublished",
     "write",
 ]

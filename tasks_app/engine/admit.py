@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -62,6 +62,11 @@ WITH due AS (
 SELECT id, epoch, lane, priority, timeout_s FROM again ORDER BY rank_at, id
 """
 
+UNPUBLISHED = """
+UPDATE tasks_app_task SET publishes = 0, republish_at = now() + %(republish_s)s * interval '1 second'
+WHERE id = ANY(%(task_id)s::uuid[]) AND status = 'pending' AND admitted_at IS NOT NULL
+"""
+
 OUTSTANDING = """
 SELECT lane, count(*) FROM tasks_app_task
 WHERE status = 'running' OR (status = 'pending' AND admitted_at IS NOT NULL)
@@ -86,6 +91,11 @@ def republish(*, limit: int = 500) -> Steps[list[Hint]]:
     """The hints that nobody claimed in time, to be published again under the same epoch and admission."""
     params = {"limit": limit, "republish_s": settings.A2A_REPUBLISH_S, "max_s": REPUBLISH_MAX_S}
     return _hints((yield Statement(REPUBLISH, params)))
+
+
+def unpublished(task_ids: Sequence[UUID]) -> Steps[None]:
+    """Notes that the broker did not take these hints: they are due again soon, without a longer interval."""
+    yield Statement(UNPUBLISHED, {"task_id": list(task_ids), "republish_s": settings.A2A_REPUBLISH_S})
 
 
 def outstanding() -> Steps[dict[Lane, int]]:

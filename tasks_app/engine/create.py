@@ -84,7 +84,7 @@ WITH item AS (
          max_attempts, epoch, generation, run_after, rank_at, publishes, timeout_s, created_at, updated_at)
     SELECT item.id, item.client_id, agent, lane, priority, context_id, batch_id, rerun_of, 'pending', 0, 0,
            max_attempts, 0, 1, COALESCE(run_after, now()),
-           COALESCE(run_after, now()) - (3 - priority) * %(ageing_s)s * interval '1 second',
+           GREATEST(run_after, now()) - (3 - priority) * %(ageing_s)s * interval '1 second',
            0, timeout_s, now(), now()
     FROM item JOIN request ON request.task_id = item.id
     RETURNING id, created_at

@@ -11,17 +11,19 @@ from tasks_app.engine.rescue import Rescued
 from tasks_app.status import TaskStatus
 
 #: The worker's own limits come first; the sweep ends only what they did not.
-GRACE_S = 15.0
+GRACE_S = 10.0
 ERROR = {"code": "timeout", "message": "ran longer than its timeout, and did not stop by itself"}
 
 EXPIRE = """
 WITH expired AS (
-    SELECT id, lease_id FROM tasks_app_task
-    WHERE status = 'running'
-      AND CASE WHEN %(attempt_id)s::uuid[] IS NULL THEN timeout_at < now() - %(grace_s)s * interval '1 second'
-               ELSE timeout_at <= now() AND lease_id = ANY(%(attempt_id)s::uuid[]) END
-    ORDER BY id LIMIT %(limit)s
-    FOR UPDATE SKIP LOCKED
+    SELECT task.id, task.lease_id FROM tasks_app_task task
+    JOIN tasks_app_taskattempt attempt ON attempt.id = task.lease_id
+    WHERE task.status = 'running'
+      AND CASE WHEN %(attempt_id)s::uuid[] IS NULL
+               THEN task.timeout_at < now() - %(grace_s)s * interval '1 second' AND attempt.lease_expires_at > now()
+               ELSE task.timeout_at <= now() AND task.lease_id = ANY(%(attempt_id)s::uuid[]) END
+    ORDER BY task.id LIMIT %(limit)s
+    FOR UPDATE OF task SKIP LOCKED
 ), moved AS (
     UPDATE tasks_app_task task
     SET status = 'failed', completed_at = now(), error = %(error)s::jsonb, epoch = epoch + 1,
@@ -42,7 +44,8 @@ SELECT id, lane FROM moved
 def expire(attempt_ids: Sequence[UUID] | None = None, *, limit: int = 500) -> Steps[list[Rescued]]:
     """Fails the tasks of attempts past their timeout: of these, whose process was killed, or of all (after a grace).
 
-    A slot stays taken until the handler stops.
+    Of all, only those whose lease is alive: what nobody extends was not running all the time, and is rescued. A slot
+    stays taken until the handler stops.
     """
     params = {
         "attempt_id": None if attempt_ids is None else list(attempt_ids),

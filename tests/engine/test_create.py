@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 from django.db import DataError, IntegrityError
+from django.db.models import F
 from django.utils import timezone
 
 from tasks_app import engine
@@ -65,12 +66,16 @@ def test_one_bad_item_leaves_nothing_of_its_list_behind() -> None:
 
 
 def test_dispatch_order_is_by_priority_then_time_with_ageing(owner: Client, factory: Factory, settings: object) -> None:
-    now = timezone.now()
     waited = {"low for 31 minutes": (Priority.LOW, 31), "critical now": (Priority.CRITICAL, 0)}
     waited |= {"high for 9 minutes": (Priority.HIGH, 9), "normal now": (Priority.NORMAL, 0)}
-    ids = {
-        factory.pending(priority=priority, run_after=now - timedelta(minutes=minutes)): name
-        for name, (priority, minutes) in waited.items()
-    }
+    ids = {factory.pending(priority=priority): name for name, (priority, _) in waited.items()}
+    for task_id, name in ids.items():
+        Task.objects.filter(id=task_id).update(rank_at=F("rank_at") - timedelta(minutes=waited[name][1]))
     ordered = [ids[task.id] for task in Task.objects.order_by("rank_at")]
     assert ordered == ["low for 31 minutes", "critical now", "high for 9 minutes", "normal now"]
+
+
+def test_a_start_in_the_past_does_not_overtake(factory: Factory) -> None:
+    past = factory.pending(priority=Priority.LOW, run_after=timezone.now() - timedelta(days=3650))
+    now = factory.pending(priority=Priority.LOW)
+    assert Task.objects.get(id=past).rank_at >= Task.objects.get(id=now).rank_at

@@ -210,6 +210,24 @@ def test_after_a_gap_the_sweep_waits_one_lease_before_it_judges(factory: Factory
 # expire ----------------------------------------------------------------------------------------------------------
 
 
+def test_what_nobody_extended_past_its_timeout_is_rescued_and_not_blamed(factory: Factory) -> None:
+    claim = factory.claimed()
+    factory.lose_lease(claim)
+    run_late(claim.task_id, timedelta(hours=1))
+    assert engine.run(engine.expire) == []
+    assert [task.status for task in engine.run(engine.rescue)] == [TaskStatus.PENDING]
+
+
+def test_hints_that_the_broker_refused_are_due_again_without_a_longer_interval(factory: Factory) -> None:
+    task_id = factory.admitted()
+    Task.objects.update(republish_at=timezone.now() + timedelta(minutes=1), publishes=9)
+    engine.run(engine.unpublished, [task_id])
+    task = Task.objects.get()
+    assert task.publishes == 0
+    assert task.republish_at is not None
+    assert task.republish_at < timezone.now() + timedelta(seconds=10)
+
+
 def run_late(task_id: UUID, by: timedelta) -> None:
     Task.objects.filter(id=task_id).update(timeout_at=timezone.now() - by)
 

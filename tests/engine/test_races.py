@@ -22,12 +22,15 @@ def together(*actions: Callable[[], Any]) -> list[Any]:
     """Runs each action on a thread and connection of its own, all let go at once; their results, in order."""
     barrier = threading.Barrier(len(actions))
     results: list[Any] = [None] * len(actions)
+    errors: list[BaseException] = []
 
     def act(index: int, action: Callable[[], Any]) -> None:
         try:
             connection.ensure_connection()
             barrier.wait(timeout=10)
             results[index] = action()
+        except BaseException as error:
+            errors.append(error)
         finally:
             connection.close()
 
@@ -36,6 +39,8 @@ def together(*actions: Callable[[], Any]) -> list[Any]:
         thread.start()
     for thread in threads:
         thread.join(timeout=30)
+    if errors:
+        raise errors[0]
     return results
 
 

@@ -54,7 +54,7 @@ def test_a_card_needs_no_key_and_names_the_scheme_when_one_is_needed(shut_doors:
 @pytest.mark.parametrize("public", ["https://a2a.example.org", "https://a2a.example.org/", "https://example.org/base/"])
 def test_the_public_address_goes_before_the_host(shut_doors: Doors, settings: Any, public: str) -> None:
     settings.A2A_PUBLIC_URL = public
-    card = shut_doors.send("GET", path_of("echo"), headers={"host": "elsewhere"}).json()
+    card = shut_doors.send("GET", path_of("echo"), headers={"host": "elsewhere.example.org"}).json()
     assert card["supportedInterfaces"][0]["url"] == f"{public.rstrip('/')}/a2a/echo/"
 
 
@@ -82,7 +82,7 @@ def test_another_tag_gets_the_whole_card(shut_doors: Doors) -> None:
 
 def test_cards_that_differ_have_tags_that_differ(shut_doors: Doors, settings: Any) -> None:
     tags = {shut_doors.send("GET", path_of(agent)).headers["etag"] for agent in ("echo", "sleep")}
-    tags.add(shut_doors.send("GET", path_of("echo"), headers={"host": "elsewhere"}).headers["etag"])
+    tags.add(shut_doors.send("GET", path_of("echo"), headers={"host": "elsewhere.example.org"}).headers["etag"])
     settings.A2A_OPEN_MODE = False
     tags.add(shut_doors.send("GET", path_of("echo")).headers["etag"])
     assert len(tags) == 4

@@ -183,7 +183,12 @@ def test_a_body_over_the_limit_is_refused_by_the_agents_address(
 ) -> None:
     settings.A2A_MAX_BODY_BYTES = 1_000
     with nothing_left():
-        reply = shut_doors.send("POST", "/a2a/echo/", content=b" " * 1_100 if declared else chunks(11))
+        reply = shut_doors.send(
+            "POST",
+            "/a2a/echo/",
+            headers={"content-type": "application/json"},
+            content=b" " * 1_100 if declared else chunks(11),
+        )
     assert reply.status_code == 413
     assert (reply.json()["error"]["code"], "body" in reply.json()["error"]["message"]) == (-32600, True)
 

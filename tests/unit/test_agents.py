@@ -63,7 +63,6 @@ def test_a_name_belongs_to_one_function() -> None:
     assert agents.get("mine").handler is handler
 
 
-@pytest.mark.xfail(strict=True, reason="agents.agent compares the functions' names without their modules")
 def test_functions_of_the_same_name_in_two_modules_are_two() -> None:
     def handler_elsewhere(ctx: Any) -> None: ...
 

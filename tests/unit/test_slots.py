@@ -58,7 +58,7 @@ Fork = Callable[[Callable[[], object]], int]
 
 
 def test_an_empty_table_has_nobody(table: SlotTable) -> None:
-    assert (table.live(), table.dead(), table.told_to_stop(0)) == (set(), set(), False)
+    assert (table.live(), table.dead(), table.told_to_stop(0, uuid4())) == (set(), set(), False)
     table.stop(uuid4())
 
 
@@ -114,7 +114,7 @@ def test_the_flag_to_stop_reaches_the_child_and_nobody_else(table: SlotTable, fo
 
     def body() -> None:
         table.take(3, attempt)
-        while not table.told_to_stop(3):
+        while not table.told_to_stop(3, attempt):
             time.sleep(0.005)
         os.write(writer, b"stopped")
 
@@ -123,8 +123,8 @@ def test_the_flag_to_stop_reaches_the_child_and_nobody_else(table: SlotTable, fo
     wait_for(lambda: table.live() == {attempt, other}, timeout_s=5)
     table.stop(attempt)
     assert os.read(reader, 10) == b"stopped"
-    assert table.told_to_stop(3)
-    assert not table.told_to_stop(4)
+    assert table.told_to_stop(3, attempt)
+    assert not table.told_to_stop(4, other)
     os.close(reader)
     os.close(writer)
 
@@ -133,12 +133,11 @@ def test_the_next_attempt_of_a_slot_is_not_told_to_stop(table: SlotTable) -> Non
     first, second = uuid4(), uuid4()
     table.take(0, first)
     table.stop(first)
-    assert table.told_to_stop(0)
+    assert table.told_to_stop(0, first)
     table.clear(0)
-    assert not table.told_to_stop(0)
     table.take(0, second)
     table.stop(first)
-    assert not table.told_to_stop(0)
+    assert not table.told_to_stop(0, second)
 
 
 def test_a_handler_that_goes_on_past_the_grace_is_killed_with_its_process(
