@@ -28,3 +28,16 @@ def raises(ctx: Any) -> Any:
     if ctx.text in known:
         raise known[ctx.text]
     return {"nonsense": object(), "nan": float("nan"), "progress": ctx.progress}[ctx.text]
+
+
+@agent("exits-io", lane="io", description="Asks the process of the event loop to exit.")
+async def exits_io(ctx: Any) -> None:
+    raise SystemExit(3)
+
+
+@agent("unstorable", lane="cpu", description="Makes an artifact that no database can keep.")
+@agent("unstorable-io", lane="io", description="Makes an artifact that no database can keep.")
+def unstorable(ctx: Any) -> str:
+    ctx.artifact("text", name="a", filename="\udc80")
+    time.sleep(0.3)  # so that the record is written, and refused, before the handler ends
+    return "done"

@@ -6,7 +6,6 @@ from pathlib import Path
 _ENV = Path(__file__).resolve().parent.parent / ".a2a" / "services" / "env"
 
 os.environ.setdefault("A2A_OPEN_MODE", "1")
-os.environ.setdefault("A2A_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1],.example.org")
 if _ENV.is_file():
     for line in _ENV.read_text().splitlines():
         name, separator, value = line.partition("=")

@@ -67,3 +67,27 @@ def test_a_handler_that_asks_its_process_to_exit_takes_no_slot_with_it(live: Liv
     task = live.ended(live.submit("raises", text), timeout_s=60)
     assert task["status"] == "failed"
     both_slots_work(live)
+
+
+def test_the_shortest_timeouts_end_their_own_tasks_and_nobody_elses(live: Live) -> None:
+    tiny = [live.submit("sleep-cpu", timeout_s=0.001, parameters={"seconds": 5}) for _ in range(12)]
+    both_slots_work(live)
+    ends = [live.ended(task_id) for task_id in tiny]
+    assert {task["status"] for task in ends} == {"failed"}
+    assert {task["error"]["code"] for task in ends} == {"timeout"}
+    assert {task["attempt"] for task in ends} == {1}
+
+
+def test_an_exit_in_the_event_loop_ends_its_own_task_and_nobody_elses(live: Live) -> None:
+    neighbour = live.submit("sleep", parameters={"seconds": 1})
+    live.running(neighbour)
+    task = live.ended(live.submit("exits-io"))
+    assert (task["status"], task["error"]["code"]) == ("failed", "handler_error")
+    assert live.ended(neighbour)["status"] == "completed"
+    assert live.ended(live.submit("echo"))["status"] == "completed"
+
+
+@pytest.mark.parametrize("agent", ["unstorable", "unstorable-io"])
+def test_a_record_that_cannot_be_stored_fails_its_task_and_is_not_lost_in_silence(live: Live, agent: str) -> None:
+    task = live.ended(live.submit(agent))
+    assert (task["status"], task["attempt"], task["error"]["code"]) == ("failed", 1, "bad_result")
