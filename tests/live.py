@@ -13,6 +13,7 @@ import httpx
 import psycopg
 
 from stack import Stack
+from stack.reset import reset
 
 #: Short, so that a test sees a rescue within seconds.
 TIMES = {"A2A_LEASE_S": "6", "A2A_HEARTBEAT_S": "1", "A2A_SWEEP_S": "1", "A2A_REPUBLISH_S": "1"}
@@ -58,6 +59,7 @@ class Live:
             wait_for(lambda: live.online_workers() >= {"cpu", "io"}, what="both lanes have a worker")
         except BaseException:
             stack.stop()
+            reset(stack.state_dir, everything=True)
             raise
         return live
 
@@ -117,5 +119,7 @@ class Live:
         return Counter(row[0] for row in rows)
 
     def close(self) -> None:
+        """Stops everything and deletes its data, also what stands outside a folder that only root may enter."""
         self.http.close()
         self.stack.stop()
+        reset(self.stack.state_dir, everything=True)
