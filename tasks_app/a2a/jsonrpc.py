@@ -17,8 +17,7 @@ from a2a.types import (
     GetTaskRequest,
     Message,
     SendMessageConfiguration,
-    SendMessageResponse,
-    StreamResponse,
+    TaskState,
 )
 from django.conf import settings
 from sse_starlette import EventSourceResponse
@@ -50,6 +49,8 @@ log = logging.getLogger(__name__)
 
 VERSION = "1.0"
 KEEP_ALIVE_S = 15
+#: The wire's names of the states that end a stream.
+ENDS = {TaskState.Name(wire.STATES[status]) for status in TERMINAL}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,16 @@ class Call:
     method: str
     params: dict[str, Any]
     id: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a SendMessage asks for: the task, and how to answer."""
+
+    item: NewTask
+    message: Message
+    history_length: int | None
+    immediately: bool
 
 
 async def endpoint(request: Request, spec: AgentSpec) -> Response:
@@ -76,7 +87,7 @@ async def endpoint(request: Request, spec: AgentSpec) -> Response:
         call = Call(caller, spec, data["method"], data.get("params") or {}, call_id)
         if call.method == "SendStreamingMessage":
             return await _stream(call)
-        return _answer(call_id, result=wire.as_dict(await _operation(call.method)(call)))
+        return _answer(call_id, result=await _operation(call.method)(call))
     except Unauthenticated as error:
         return http.unauthenticated(error)
     except http.BodyTooLarge as error:
@@ -132,8 +143,8 @@ def _check_version(request: Request) -> None:
         raise VersionNotSupportedError(f"A2A-Version: '{asked[:20]}' is not supported; supported is {VERSION}")
 
 
-def _operation(method: str) -> Callable[[Call], Awaitable[Any]]:
-    operations_by_name: dict[str, Callable[[Call], Awaitable[Any]]] = {
+def _operation(method: str) -> Callable[[Call], Awaitable[dict[str, Any]]]:
+    operations_by_name: dict[str, Callable[[Call], Awaitable[dict[str, Any]]]] = {
         "SendMessage": _send,
         "GetTask": _get,
         "CancelTask": _cancel,
@@ -143,31 +154,29 @@ def _operation(method: str) -> Callable[[Call], Awaitable[Any]]:
     return operations_by_name[method]
 
 
-async def _send(call: Call) -> SendMessageResponse:
-    item, configuration = _new_task(call)
-    if configuration.return_immediately:
-        created = await _accept(item)
-        if created.repeated:
-            return SendMessageResponse(task=await _read(call, created.task_id, _history_length(configuration)))
-        return SendMessageResponse(task=_submitted(item, created, _history_length(configuration)))
-    async with web().hub.follow(item.id) as changed:
-        created = await _accept(item)
+async def _send(call: Call) -> dict[str, Any]:
+    asked = _asked(call)
+    if asked.immediately:
+        created = await _accept(asked.item)
+        return {"task": await _read(call, created.task_id, asked) if created.repeated else _submitted(asked, created)}
+    async with web().hub.follow(asked.item.id) as changed:
+        created = await _accept(asked.item)
         if not created.repeated:
-            await web().settled(item.id, wait_s=settings.A2A_BLOCKING_WAIT_S, changed=changed)
-            return SendMessageResponse(task=await _read(call, item.id, _history_length(configuration)))
+            await web().settled(created.task_id, wait_s=settings.A2A_BLOCKING_WAIT_S, changed=changed)
+            return {"task": await _read(call, created.task_id, asked)}
     async with web().hub.follow(created.task_id) as changed:
         await web().settled(created.task_id, wait_s=settings.A2A_BLOCKING_WAIT_S, changed=changed)
-    return SendMessageResponse(task=await _read(call, created.task_id, _history_length(configuration)))
+    return {"task": await _read(call, created.task_id, asked)}
 
 
-async def _get(call: Call) -> Any:
+async def _get(call: Call) -> dict[str, Any]:
     request = parse.proto(call.params, GetTaskRequest(), path="params")
     if not request.id:
         raise invalid("id", "is required")
-    return await _read(call, operations.task_id(request.id), _history_length(request))
+    return await _read(call, operations.task_id(request.id), history_length=_history_length(request))
 
 
-async def _cancel(call: Call) -> Any:
+async def _cancel(call: Call) -> dict[str, Any]:
     request = parse.proto(call.params, CancelTaskRequest(), path="params")
     if not request.id:
         raise invalid("id", "is required")
@@ -179,40 +188,35 @@ async def _cancel(call: Call) -> Any:
         raise TaskNotFoundError(f"no task '{task_id}'")
     if not await web().cancel(task_id, by="its client"):
         raise TaskNotCancelableError(f"task {task_id} has ended already")
-    return await _read(call, task_id, None)
+    return await _read(call, task_id)
 
 
 async def _stream(call: Call) -> Response:
     """Task first, then its events in order; ends when it is terminal or needs input (A2A 1.0, section 3.1.2)."""
-    item, configuration = _new_task(call)
-    created = await _accept(item)
-    return EventSourceResponse(_events(call, item, created, configuration), ping=KEEP_ALIVE_S, sep="\n")
+    asked = _asked(call)
+    created = await _accept(asked.item)
+    return EventSourceResponse(_events(call, asked, created), ping=KEEP_ALIVE_S, sep="\n")
 
 
-async def _events(
-    call: Call, item: NewTask, created: Created, configuration: SendMessageConfiguration
-) -> AsyncIterator[dict[str, str]]:
-    if created.repeated:
-        task = await _read(call, created.task_id, _history_length(configuration))
-        after = int(task.metadata["generation"])
-    else:
-        task, after = _submitted(item, created, _history_length(configuration)), 1
-    yield _sse(call.id, StreamResponse(task=task), after)
-    if task.status.state in {wire.STATES[status] for status in TERMINAL}:
+async def _events(call: Call, asked: Asked, created: Created) -> AsyncIterator[dict[str, str]]:
+    task = await _read(call, created.task_id, asked) if created.repeated else _submitted(asked, created)
+    after = int(task["metadata"]["generation"])
+    yield _sse(call.id, {"task": task}, after)
+    if task["status"]["state"] in ENDS:
         return
     async for event in web().follow(created.task_id, after=after):
-        yield _sse(call.id, wire.event(event, context_id=task.context_id), event.generation)
+        yield _sse(call.id, wire.as_dict(wire.event(event, context_id=task["contextId"])), event.generation)
         if event.kind == "status" and event.status == TaskStatus.INPUT_REQUIRED:
             return
 
 
-def _new_task(call: Call) -> tuple[NewTask, SendMessageConfiguration]:
+def _asked(call: Call) -> Asked:
     """The task that a SendMessage asks for, checked; and how to answer."""
     params = call.params
     message: Message = parse.message(params.get("message"), path="message")
     asked = params.get("configuration")
     configuration = parse.proto({} if asked is None else asked, SendMessageConfiguration(), path="configuration")
-    _history_length(configuration)
+    history_length = _history_length(configuration)
     if configuration.HasField("task_push_notification_config"):
         raise PushNotificationNotSupportedError("configuration.taskPushNotificationConfig: not supported yet")
     item = operations.new_task(
@@ -224,7 +228,7 @@ def _new_task(call: Call) -> tuple[NewTask, SendMessageConfiguration]:
         method=call.method,
         options_path=f"message.metadata.{extension.URI}.",
     )
-    return item, configuration
+    return Asked(item, message, history_length, configuration.return_immediately)
 
 
 async def _accept(item: NewTask) -> Created:
@@ -233,27 +237,25 @@ async def _accept(item: NewTask) -> Created:
     return created
 
 
-async def _read(call: Call, task_id: UUID, history_length: int | None) -> Any:
+async def _read(
+    call: Call, task_id: UUID, asked: Asked | None = None, *, history_length: int | None = None
+) -> dict[str, Any]:
+    wanted = history_length if asked is None else asked.history_length
     record = await web().read(
-        reads.task,
-        task_id,
-        client_id=call.caller.client_id,
-        agent=call.spec.name,
-        history=history_length != 0,
+        reads.task, task_id, client_id=call.caller.client_id, agent=call.spec.name, history=wanted != 0
     )
     if record is None:
         raise TaskNotFoundError(f"no task '{task_id}'")
-    return wire.task(record, history_length=history_length)
+    return wire.as_dict(wire.task(record, history_length=wanted))
 
 
-def _submitted(item: NewTask, created: Created, history_length: int | None) -> Any:
-    message = None if history_length == 0 else item.message
+def _submitted(asked: Asked, created: Created) -> dict[str, Any]:
     return wire.submitted(
         task_id=created.task_id,
-        context_id=item.context_id,
+        context_id=asked.item.context_id,
         at=created.created_at,
-        metadata=item.metadata,
-        message=message,
+        metadata=asked.item.metadata,
+        message=None if asked.history_length == 0 else asked.message,
     )
 
 
@@ -271,6 +273,6 @@ def _answer(call_id: Any, *, result: Any = None, error: A2AError | None = None, 
     return Response(body, status_code=status, media_type="application/json")
 
 
-def _sse(call_id: Any, response: StreamResponse, generation: int) -> dict[str, str]:
-    body = {"jsonrpc": "2.0", "id": call_id, "result": wire.as_dict(response)}
+def _sse(call_id: Any, result: dict[str, Any], generation: int) -> dict[str, str]:
+    body = {"jsonrpc": "2.0", "id": call_id, "result": result}
     return {"id": str(generation), "data": orjson.dumps(body).decode()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from a2a.types import (
@@ -64,15 +64,16 @@ def task(record: TaskRecord, *, history_length: int | None = None) -> Task:
     )
 
 
-def submitted(*, task_id: Any, context_id: str, at: datetime, metadata: dict[str, Any], message: bytes | None) -> Task:
-    """The A2A Task as it stands right after it was accepted, without reading it back."""
-    return Task(
-        id=str(task_id),
-        context_id=context_id,
-        status=WireStatus(state=TaskState.TASK_STATE_SUBMITTED, timestamp=_timestamp(at)),
-        history=[] if message is None else [Message.FromString(message)],
-        metadata=_struct({**metadata, "generation": 1}),
-    )
+def submitted(
+    *, task_id: Any, context_id: str, at: datetime, metadata: dict[str, Any], message: Message | None
+) -> dict[str, Any]:
+    """The A2A Task as it stands right after it was accepted, as ProtoJSON.
+
+    Written out by hand, without reading it back or building protobuf first: every submit answers with it.
+    """
+    status = {"state": "TASK_STATE_SUBMITTED", "timestamp": at.astimezone(UTC).isoformat().replace("+00:00", "Z")}
+    task = {"id": str(task_id), "contextId": context_id, "status": status, "metadata": {**metadata, "generation": 1}}
+    return task if message is None else {**task, "history": [as_dict(message)]}
 
 
 def event(record: EventRecord, *, context_id: str) -> StreamResponse:

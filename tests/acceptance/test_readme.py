@@ -1,0 +1,50 @@
+"""What the README tells a newcomer to type works as it stands."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tasks_app import agents
+from tests.live import Live
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def bash(command: str) -> str:
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=True)
+    return done.stdout
+
+
+@pytest.mark.services
+def test_the_request_that_streams_streams(live: Live) -> None:
+    command = next(block for block in blocks("sh") if "SendStreamingMessage" in block)
+    output = bash(command.replace("http://127.0.0.1:8000", live.stack.url))
+    events = [line for line in output.splitlines() if line.startswith("data:")]
+    assert "TASK_STATE_SUBMITTED" in events[0]
+    assert "TASK_STATE_COMPLETED" in events[-1]
+    assert "slept 3 s" in output
+
+
+@pytest.mark.services
+def test_the_same_over_rest(live: Live) -> None:
+    block = next(block for block in blocks("sh") if "/api/v1/tasks/" in block).replace(
+        "http://127.0.0.1:8000", live.stack.url
+    )
+    submit, follow = block.split("curl -N", 1)
+    task_id = re.findall(r'"id":"([0-9a-f-]{36})"', bash(submit))[0]
+    assert '"status":"completed"' in bash("curl -N" + follow.replace("<id>", task_id))
+
+
+def test_the_agent_of_the_readme_is_one() -> None:
+    scope: dict[str, object] = {"__name__": "readme"}
+    exec(blocks("python")[0], scope)  # noqa: S102 (our own README)
+    assert agents.get("shout").lane == "io"
+    agents._registry.pop("shout")
