@@ -10,7 +10,8 @@ from contextlib import ExitStack
 
 import psycopg
 
-from benchmarks.processes import fresh_database, process, wait_for
+from benchmarks.processes import process, wait_for
+from stack.databases import fresh_database
 
 TASKS = 1500
 ROUNDS = 3

@@ -9,7 +9,8 @@ from contextlib import ExitStack
 from uuid import uuid4
 
 from benchmarks.load import Measured, load
-from benchmarks.processes import answers, free_port, fresh_database, process, wait_for
+from benchmarks.processes import answers, free_port, process, wait_for
+from stack.databases import fresh_database
 
 CLIENTS = 32
 SECONDS = 6.0

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 import pytest
 
 from stack import ensure_services
+from stack.databases import fresh_database
 from tasks_app import authentication
 from tasks_app.models import Client
 from tests.factory import Factory
-from tests.live import Live, fresh_database
+from tests.live import Live
 
 
 @pytest.fixture(autouse=True)

@@ -32,15 +32,6 @@ def wait_for(condition: Callable[[], Any], *, timeout_s: float = 60, what: str =
         time.sleep(0.05)
 
 
-def fresh_database(url: str, name: str) -> str:
-    """Makes an empty database of this name on the server of ``url``; its address."""
-    with psycopg.connect(url, autocommit=True) as conn:
-        conn.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
-        conn.execute(f'CREATE DATABASE "{name}"')
-    base, _, query = url.partition("?")
-    return f"{base.rpartition('/')[0]}/{name}" + (f"?{query}" if query else "")
-
-
 class Live:
     """A running stack, as a client and as an operator sees it."""
 

@@ -12,9 +12,8 @@ from django.conf import settings
 
 from tasks_app.agents import AgentError
 from tasks_app.engine import ArtifactRecord, Chunk, Claim, Note
+from tasks_app.nesting import DEPTH_MAX, is_too_deep
 
-#: How deep the JSON of an artifact may be nested.
-DEPTH_MAX = 32
 #: What the columns hold; a name becomes an id, with a number where it is used again.
 TEXTS_MAX_CHARS = {"name": 120, "media_type": 128, "filename": 256}
 
@@ -180,7 +179,8 @@ def chunk(content: bytes | str | dict[str, Any] | list[Any], media_type: str | N
     elif isinstance(content, str):
         kind, data, default = "text", content.encode(), "text/plain"
     else:
-        _check_depth(content)
+        if is_too_deep(content):
+            raise ValueError(f"content: nested deeper than {DEPTH_MAX} levels")
         kind, data, default = "data", json.dumps(content, allow_nan=False).encode(), "application/json"
     if len(data) > settings.A2A_MAX_ARTIFACT_BYTES:
         limit = settings.A2A_MAX_ARTIFACT_BYTES
@@ -194,14 +194,3 @@ def _check_texts(**texts: str) -> None:
         limit = TEXTS_MAX_CHARS.get(what)
         if "\x00" in text or (limit is not None and len(text) > limit):
             raise ValueError(f"artifact {what}: must have at most {limit} characters, none of them NUL")
-
-
-def _check_depth(content: dict[str, Any] | list[Any]) -> None:
-    """Raises ValueError for JSON that the wire could not show: protobuf's parsers go so deep and no deeper."""
-    level: list[Any] = [content]
-    for _ in range(DEPTH_MAX):
-        children = (node.values() if isinstance(node, dict) else node for node in level)
-        level = [item for items in children for item in items if isinstance(item, dict | list)]
-        if not level:
-            return
-    raise ValueError(f"content: nested deeper than {DEPTH_MAX} levels")

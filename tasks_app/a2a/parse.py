@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from a2a.types import Message, Role
@@ -11,14 +11,13 @@ from google.protobuf.json_format import ParseDict, ParseError
 from google.protobuf.message import Message as Proto
 
 from tasks_app.a2a.errors import invalid
+from tasks_app.nesting import DEPTH_MAX, is_too_deep
 
 P = TypeVar("P", bound=Proto)
 
 MESSAGE_ID_MAX_CHARS = 256
 CONTEXT_ID_MAX_CHARS = 128
 PARTS_MAX = 1_000
-#: Of a whole body. Every object of free JSON takes three levels of protobuf, whose parsers stop at 100.
-DEPTH_MAX = 32
 #: Where the protobuf parser says that the wrong value stands, at the end of some of its errors.
 _AT = re.compile(r" at \w+\.([\w.\[\]]+)$")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]*={0,2}")
@@ -65,12 +64,8 @@ def json_object(value: Any, *, path: str) -> dict[str, Any]:
 
 def check_depth(data: Any) -> None:
     """Raises InvalidParamsError if this JSON is nested deeper than what we store could be read back."""
-    level = [data]
-    for _ in range(DEPTH_MAX):
-        level = [item for node in level for item in _items(node) if isinstance(item, dict | list)]
-        if not level:
-            return
-    raise invalid("body", f"may be nested at most {DEPTH_MAX} levels deep")
+    if is_too_deep(data):
+        raise invalid("body", f"may be nested at most {DEPTH_MAX} levels deep")
 
 
 def has_nul(data: Any) -> bool:
@@ -80,12 +75,6 @@ def has_nul(data: Any) -> bool:
     if isinstance(data, Mapping):
         return any("\x00" in key or has_nul(value) for key, value in data.items())
     return isinstance(data, list) and any(has_nul(item) for item in data)
-
-
-def _items(node: Any) -> Iterable[Any]:
-    if isinstance(node, dict):
-        return node.values()
-    return node if isinstance(node, list) else ()
 
 
 def _check_role(role: Any, path: str) -> None:

@@ -12,6 +12,7 @@ from a2a.types import GetTaskRequest, Message, Part, TaskState
 from a2a.utils.errors import InvalidParamsError
 
 from tasks_app.a2a import extension, parse, wire
+from tasks_app.nesting import DEPTH_MAX
 from tasks_app.reads import ArtifactView, EventRecord, PartRecord, TaskRecord
 from tasks_app.status import Priority, TaskStatus
 from tests.protocol.doors import message, nested
@@ -132,15 +133,15 @@ def test_a_name_may_be_written_in_either_case() -> None:
 
 
 def test_the_deepest_body_that_is_let_in_can_be_read_again() -> None:
-    for data in (message(metadata=nested(parse.DEPTH_MAX - 2)), message(parts=[{"data": nested(parse.DEPTH_MAX - 5)}])):
+    for data in (message(metadata=nested(DEPTH_MAX - 2)), message(parts=[{"data": nested(DEPTH_MAX - 5)}])):
         parse.check_depth({"params": {"message": data}} if "metadata" not in data else {"message": data})
         stored = parse.message(data, path="message").SerializeToString()
         assert wire.as_dict(Message.FromString(stored))["messageId"] == data["messageId"]
 
 
-@pytest.mark.parametrize("levels", [parse.DEPTH_MAX + 1, 1_000])
+@pytest.mark.parametrize("levels", [DEPTH_MAX + 1, 1_000])
 def test_a_body_that_is_deeper_is_refused(levels: int) -> None:
-    parse.check_depth(nested(parse.DEPTH_MAX))
+    parse.check_depth(nested(DEPTH_MAX))
     lists: list[Any] = []
     for _ in range(levels - 1):
         lists = [lists, 1]
