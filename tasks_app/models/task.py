@@ -18,18 +18,6 @@ if TYPE_CHECKING:
 _TERMINAL = sorted(TERMINAL)
 
 
-class TaskQuerySet(models.QuerySet["Task"]):
-    def visible_to(self, client: Client) -> TaskQuerySet:
-        """What this client may see; anything else looks as if it did not exist."""
-        return self.filter(client=client)
-
-    def waiting(self) -> TaskQuerySet:
-        return self.filter(status=TaskStatus.PENDING)
-
-    def terminal(self) -> TaskQuerySet:
-        return self.filter(status__in=_TERMINAL)
-
-
 class Task(models.Model):
     """An A2A task. ``tasks_app.engine`` is the only writer; see ``tasks_app.status`` for who moves each state on.
 
@@ -92,8 +80,6 @@ class Task(models.Model):
     #: The present attempt must have ended by then; set at each claim.
     timeout_at = models.DateTimeField(null=True)
     completed_at = models.DateTimeField(null=True)
-
-    objects = TaskQuerySet.as_manager()
 
     class Meta:
         indexes = [
