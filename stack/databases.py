@@ -12,3 +12,8 @@ def fresh_database(url: str, name: str) -> str:
         conn.execute(f'CREATE DATABASE "{name}"')
     base, _, query = url.partition("?")
     return f"{base.rpartition('/')[0]}/{name}" + (f"?{query}" if query else "")
+
+
+def database_name(url: str) -> str:
+    """The name of the database that the address means."""
+    return url.partition("?")[0].rpartition("/")[2]

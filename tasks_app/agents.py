@@ -6,6 +6,7 @@ Pure: importing this imports no handler. The registry is filled by importing the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -14,20 +15,39 @@ from typing import Any
 import jsonschema
 from django.core.exceptions import ImproperlyConfigured
 
+from tasks_app.policies import BreakerPolicy, Resources, RetryPolicy
 from tasks_app.status import Lane
 
 Handler = Callable[[Any], Any]
+#: The longest a handler may put its task off, in seconds: 30 days.
+SNOOZE_MAX_S = 30 * 86_400.0
 
 
 class AgentError(Exception):
     """Raised by a handler to fail its task with a sentence the client may read.
 
-    ``code`` is a stable word for programs. Never put a patient's or a user's data into the sentence.
+    ``code`` is a stable word for programs. Never put a patient's or a user's data into the sentence. With
+    ``retryable`` the task is tried again while attempts are left, after ``delay_s`` seconds if that is named, else
+    after the backoff of the agent's retry policy.
     """
 
-    def __init__(self, message: str, *, code: str = "agent_error") -> None:
+    def __init__(
+        self, message: str, *, code: str = "agent_error", retryable: bool = False, delay_s: float | None = None
+    ) -> None:
         super().__init__(message)
         self.code = code
+        self.retryable = retryable
+        self.delay_s = delay_s
+
+
+class Snooze(Exception):
+    """Raised by a handler to be run again in ``delay_s`` seconds, without spending an attempt: not yet my time."""
+
+    def __init__(self, delay_s: float, message: str = "") -> None:
+        if not 0 <= delay_s <= SNOOZE_MAX_S:
+            raise ValueError(f"delay_s: must be from 0 to {SNOOZE_MAX_S:g} seconds")
+        super().__init__(message or f"snoozed for {delay_s:g} s")
+        self.delay_s = delay_s
 
 
 class UnknownAgent(LookupError):
@@ -58,7 +78,15 @@ class AgentSpec:
     """What the system knows of an agent.
 
     ``input_modes`` are the media types a part may have (``text/*`` style patterns are allowed); a part that declares
-    none fits always. ``timeout_s`` is the longest one attempt may run. ``max_attempts`` counts claimed runs.
+    none fits always.
+
+    Times are in seconds. ``timeout_s`` is the longest one attempt may run; ``start_deadline_s`` how soon after it may
+    first run a task must have started, or it fails; ``heartbeat_timeout_s`` how long a handler may be silent (any call
+    of its context is a sign of life) before the attempt is ended and tried again; ``input_timeout_s`` how long a task
+    waits for its client's answer. ``max_attempts`` counts the attempts that spend one: see ``Task.spent``.
+
+    ``max_running`` and ``dispatch_rate_per_s`` bound what is let through at once and per second, over all workers; an
+    operator's ``QueueControl`` goes before both. ``resources`` are what a task needs if it does not ask for others.
     """
 
     name: str
@@ -71,14 +99,34 @@ class AgentSpec:
     output_modes: tuple[str, ...] = ("application/json", "text/plain")
     parameters_schema: Mapping[str, Any] | None = None
     max_attempts: int = 3
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
     timeout_s: float = 1800.0
+    start_deadline_s: float | None = None
+    heartbeat_timeout_s: float | None = None
+    input_timeout_s: float = 7 * 86_400.0
+    max_running: int | None = None
+    dispatch_rate_per_s: float | None = None
+    breaker: BreakerPolicy | None = None
+    resources: Resources = field(default_factory=Resources)
     _validator: Any = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        self._check_numbers()
         if self.parameters_schema is not None:
             jsonschema.Draft202012Validator.check_schema(self.parameters_schema)
             validator = jsonschema.Draft202012Validator(self.parameters_schema)
             object.__setattr__(self, "_validator", validator)
+
+    def _check_numbers(self) -> None:
+        if self.max_attempts < 1:
+            raise ValueError(f"agent '{self.name}': max_attempts must be at least 1")
+        above_zero = ("timeout_s", "start_deadline_s", "heartbeat_timeout_s", "input_timeout_s", "dispatch_rate_per_s")
+        for name in above_zero:
+            value = getattr(self, name)
+            if value is not None and not (value > 0 and math.isfinite(value)):
+                raise ValueError(f"agent '{self.name}': {name} must be more than 0")
+        if self.max_running is not None and self.max_running < 1:
+            raise ValueError(f"agent '{self.name}': max_running must be at least 1")
 
     def check_parameters(self, parameters: Mapping[str, Any]) -> None:
         """Raises :class:`BadParameters` naming the first field that does not fit the schema."""

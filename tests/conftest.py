@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from stack import ensure_services
-from stack.databases import fresh_database
+from stack.databases import database_name, fresh_database
 from tasks_app import authentication
 from tasks_app.models import Client
 from tests.factory import Factory
@@ -42,7 +42,7 @@ def services() -> dict[str, str]:
 @pytest.fixture(scope="session")
 def live(services: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     """The whole stack on real RabbitMQ, PostgreSQL and Redis. Nothing restarts by itself: tests kill, and put back."""
-    database_url = fresh_database(services["DATABASE_URL"], "a2a_live")
+    database_url = fresh_database(services["DATABASE_URL"], f"{database_name(services['DATABASE_URL'])}_live")
     env = {**services, "DATABASE_URL": database_url, "A2A_AGENTS": "tests.agents"}
     made = Live.started(tmp_path_factory.mktemp("live"), env, autorestart=False, embedded=False)
     yield made

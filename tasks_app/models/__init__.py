@@ -1,16 +1,22 @@
 """Tables. Only ``tasks_app/engine`` writes the state of tasks; everyone may read."""
 
-from tasks_app.models.attempt import Outcome, TaskAttempt
+from tasks_app.models.attempt import BREAKER_FAILURES, Outcome, TaskAttempt
+from tasks_app.models.checkpoint import Checkpoint
 from tasks_app.models.client import ApiKey, Client
+from tasks_app.models.control import Breaker, QueueControl
 from tasks_app.models.event import EventKind, TaskEvent
 from tasks_app.models.task import Task, TaskRequest
 from tasks_app.models.worker import SweepTick, Worker
 
 __all__ = [
+    "BREAKER_FAILURES",
     "ApiKey",
+    "Breaker",
+    "Checkpoint",
     "Client",
     "EventKind",
     "Outcome",
+    "QueueControl",
     "SweepTick",
     "Task",
     "TaskAttempt",

@@ -17,7 +17,23 @@ class Client(models.Model):
 
     name = models.CharField(max_length=100, unique=True)
     is_active = models.BooleanField(default=True)
+    #: How many of its tasks may be admitted or running at once; null: as many as there are slots.
+    max_running = models.PositiveIntegerField(null=True, blank=True)
+    #: How many of its tasks may wait; a submit beyond it is refused with 429.
+    max_queued = models.PositiveIntegerField(null=True, blank=True)
+    #: Submits per second, averaged over a minute; beyond it 429 with Retry-After.
+    submit_rate_per_s = models.FloatField(null=True, blank=True)
+    #: Set by an operator: nothing of it is admitted until it is null again.
+    paused_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                name="client_submit_rate_positive",
+                condition=models.Q(submit_rate_per_s__isnull=True) | models.Q(submit_rate_per_s__gt=0),
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.name

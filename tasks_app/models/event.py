@@ -11,6 +11,7 @@ class EventKind(models.TextChoices):
     PROGRESS = "progress"
     ARTIFACT = "artifact"
     MESSAGE = "message"
+    CHECKPOINT = "checkpoint"
 
 
 class TaskEvent(models.Model):
@@ -18,7 +19,7 @@ class TaskEvent(models.Model):
 
     ``payload`` is protobuf: for status, progress and message events the A2A Message that came with it, if any; for
     artifact events a TaskArtifactUpdateEvent without its parts, which stand in ``artifacts_app.ArtifactChunk`` under
-    the same generation.
+    the same generation; for checkpoint events the checkpoint's name, as UTF-8.
     """
 
     pk = models.CompositePrimaryKey("task_id", "generation")
@@ -33,7 +34,7 @@ class TaskEvent(models.Model):
     #: Why, where somebody else than the attempt made the change: ``{"code": …, "message": …}``.
     error = models.JSONField(null=True)
     #: The attempt that wrote it, by number; 0 when it was no attempt's.
-    attempt = models.PositiveSmallIntegerField(default=0)
+    attempt = models.PositiveIntegerField(default=0)
     created_at = models.DateTimeField()
 
     class Meta:

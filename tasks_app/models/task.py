@@ -44,9 +44,13 @@ class Task(models.Model):
     #: Why it failed or was rejected: ``{"code": …, "message": …}``.
     error = models.JSONField(null=True, blank=True)
 
-    #: Claimed runs so far, and how many there may be.
-    attempt = models.PositiveSmallIntegerField(default=0)
+    #: Claimed runs so far: the number of the newest attempt.
+    attempt = models.PositiveIntegerField(default=0)
+    #: Attempts that count against ``max_attempts``: a deploy, a snooze or a crash of a shared process spends none.
+    spent = models.PositiveIntegerField(default=0, db_default=0)
     max_attempts = models.PositiveSmallIntegerField(default=3)
+    #: How often a process that ran it among others died; after two it runs in a process of its own (``engine/rescue``).
+    crashes = models.PositiveIntegerField(default=0, db_default=0)
     #: Orders the rights to write: raised by a claim and by every exit from running.
     epoch = models.IntegerField(default=0)
     #: The attempt that may write now; null unless running. Its expiry stands in TaskAttempt.
@@ -60,11 +64,17 @@ class Task(models.Model):
     )
     #: The number of the newest event; starts at 1, one more per change.
     generation = models.IntegerField(default=1)
+    #: Events the present attempt has recorded: a write that is repeated after its answer was lost is recognised by it.
+    recorded = models.IntegerField(default=0, db_default=0)
 
     #: Not before this instant.
     run_after = models.DateTimeField()
     #: ``run_after`` less the priority's boost: the order of dispatch, with ageing built in.
     rank_at = models.DateTimeField()
+    #: What it needs of a worker, as asked or as its agent declares; 0 is «not said», and is always there.
+    memory_mb = models.PositiveIntegerField(default=0, db_default=0)
+    cores = models.FloatField(default=0.0, db_default=0.0)
+    disk_mb = models.PositiveIntegerField(default=0, db_default=0)
     #: Set when the dispatcher lets it into the broker; null again once claimed or un-admitted.
     admitted_at = models.DateTimeField(null=True)
     republish_at = models.DateTimeField(null=True)
@@ -73,6 +83,8 @@ class Task(models.Model):
     timeout_s = models.FloatField()
     #: It must have started by then, or it fails.
     start_deadline_at = models.DateTimeField(null=True, blank=True)
+    #: While it waits for its client: the answer must have come by then, or it fails.
+    input_expires_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField()
     updated_at = models.DateTimeField()
     #: The first claim.
@@ -83,8 +95,12 @@ class Task(models.Model):
 
     class Meta:
         indexes = [
+            # Groups of equals one behind the other, so that the dispatcher takes the heads of each and sorts nothing.
             models.Index(
                 "lane",
+                "priority",
+                "agent",
+                "client",
                 "rank_at",
                 "id",
                 name="task_dispatch_idx",
@@ -96,6 +112,14 @@ class Task(models.Model):
                 condition=Q(status=TaskStatus.PENDING, admitted_at__isnull=False),
             ),
             models.Index("lane", name="task_running_idx", condition=Q(status=TaskStatus.RUNNING)),
+            models.Index("client", name="task_client_pending_idx", condition=Q(status=TaskStatus.PENDING)),
+            models.Index(
+                "start_deadline_at",
+                name="task_start_deadline_idx",
+                condition=Q(status=TaskStatus.PENDING, start_deadline_at__isnull=False),
+            ),
+            models.Index("input_expires_at", name="task_input_expiry_idx", condition=Q(input_expires_at__isnull=False)),
+            models.Index("status", "completed_at", name="task_ended_idx", condition=Q(completed_at__isnull=False)),
             models.Index("client", F("id").desc(), name="task_client_newest_idx"),
             models.Index("client", "context_id", name="task_context_idx"),
             models.Index("batch_id", name="task_batch_idx", condition=Q(batch_id__isnull=False)),
@@ -124,6 +148,12 @@ class Task(models.Model):
             models.CheckConstraint(
                 name="task_counts_sane", condition=Q(generation__gte=1, epoch__gte=0, attempt__gte=0)
             ),
+            models.CheckConstraint(
+                name="task_input_expires_only_interrupted",
+                condition=Q(input_expires_at__isnull=True)
+                | Q(status__in=[TaskStatus.INPUT_REQUIRED, TaskStatus.AUTH_REQUIRED]),
+            ),
+            models.CheckConstraint(name="task_cores_not_negative", condition=Q(cores__gte=0.0)),
         ]
 
     def __str__(self) -> str:

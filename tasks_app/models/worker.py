@@ -1,5 +1,6 @@
 """Worker processes as they announce themselves, and the record of beat's sweeps."""
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 
@@ -21,6 +22,11 @@ class Worker(models.Model):
     pid = models.IntegerField()
     #: How many attempts it runs at once.
     slots = models.PositiveIntegerField()
+    #: The agents it can run, and what it has for those that declare what they need; 0 is «not said»: no limit.
+    agents = ArrayField(models.CharField(max_length=64), default=list)
+    memory_mb = models.PositiveIntegerField(default=0, db_default=0)
+    cores = models.FloatField(default=0.0, db_default=0.0)
+    disk_mb = models.PositiveIntegerField(default=0, db_default=0)
     state = models.CharField(max_length=10, choices=State.choices, default=State.ONLINE)
     started_at = models.DateTimeField()
     heartbeat_at = models.DateTimeField()
