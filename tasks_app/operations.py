@@ -19,6 +19,7 @@ from tasks_app.a2a.errors import (
 from tasks_app.a2a.extension import TaskOptions
 from tasks_app.agents import AgentSpec
 from tasks_app.engine import Created, NewTask
+from tasks_app.policies import Resources
 
 
 def agent_named(name: Any, *, path: str = "agent") -> AgentSpec:
@@ -71,8 +72,9 @@ def new_task(
         raise UnsupportedOperationError("message.taskId: follow-up messages to a task are not supported yet")
     _check_content(spec, message)
     _check_parameters(spec, options, f"{options_path}parameters")
+    needs = _needs(spec, options, f"{options_path}resources")
     texts = {"metadata": metadata}
-    texts |= {f"{options_path}parameters": options.parameters, f"{options_path}resources": options.resources}
+    texts[f"{options_path}parameters"] = options.parameters
     for path, data in texts.items():
         if parse.has_nul(data):
             raise invalid(path, "may not hold NUL characters")
@@ -88,6 +90,8 @@ def new_task(
         parameters=options.parameters,
         metadata=metadata,
         resources=options.resources,
+        needs=needs,
+        start_deadline_s=options.start_deadline_s or spec.start_deadline_s,
         timeout_s=options.timeout_s or spec.timeout_s,
         max_attempts=spec.max_attempts,
         run_after=options.run_after,
@@ -108,6 +112,14 @@ def _check_content(spec: AgentSpec, message: Message) -> None:
         if not spec.accepts(part.media_type):
             modes = ", ".join(spec.input_modes)
             raise unsupported_content(f"{field}.mediaType", f"'{part.media_type[:100]}' is none of {modes}")
+
+
+def _needs(spec: AgentSpec, options: TaskOptions, path: str) -> Resources:
+    try:
+        return spec.resources.with_asked(options.resources)
+    except ValueError as error:
+        field, _, complaint = str(error).partition(": ")
+        raise invalid(f"{path}.{field}", complaint) from error
 
 
 def _check_parameters(spec: AgentSpec, options: TaskOptions, path: str) -> None:

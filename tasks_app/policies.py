@@ -100,4 +100,9 @@ class Resources:
 
 
 #: The most that can be asked for: what the columns hold.
-_MOST = {"memory_mb": 2**30, "cores": 4096.0, "disk_mb": 2**30, "cpu_s": 30 * 86_400.0}
+_MOST: dict[str, Any] = {"memory_mb": 2**30, "cores": 4096.0, "disk_mb": 2**30, "cpu_s": 30 * 86_400.0}
+
+#: A task that says nothing.
+UNSIZED = Resources()
+#: More than any task may ask for.
+BOUNDLESS = Resources(**_MOST)

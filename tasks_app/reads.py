@@ -81,7 +81,8 @@ WHERE task.id = %(task_id)s AND task.client_id = %(client_id)s AND (%(agent)s::t
 """
 SAID = """
 SELECT payload FROM tasks_app_taskevent
-WHERE task_id = %(task_id)s AND generation <= %(generation)s AND payload IS NOT NULL AND kind <> 'artifact'
+WHERE task_id = %(task_id)s AND generation <= %(generation)s AND payload IS NOT NULL
+  AND kind NOT IN ('artifact', 'checkpoint')
 ORDER BY generation
 """
 ARTIFACTS = """

@@ -23,6 +23,8 @@ from django.conf import settings
 log = logging.getLogger(__name__)
 
 DISPATCH = "a2a:dispatch"
+#: Rung to the dispatcher: limits, pauses or workers have changed.
+LOOK = "look"
 POLL_S = 1.0
 #: After a failure the bell is left alone this long, so that a Redis that is away slows nobody down.
 RETRY_S = 1.0

@@ -6,7 +6,7 @@ import contextlib
 import time
 from typing import Any
 
-from tasks_app.agents import agent
+from tasks_app.agents import AgentError, Snooze, agent
 
 
 @agent("stubborn", lane="cpu", description="Works for a minute, whatever it is told.")
@@ -27,7 +27,27 @@ def raises(ctx: Any) -> Any:
     }
     if ctx.text in known:
         raise known[ctx.text]
+    if ctx.text.startswith("progress of"):
+        ctx.progress(float(ctx.text.removeprefix("progress of")))
     return {"nonsense": object(), "nan": float("nan"), "progress": ctx.progress}[ctx.text]
+
+
+@agent("flaky", lane="cpu", description="Fails in three ways, each after a checkpoint, and then completes.")
+def flaky(ctx: Any) -> None:
+    step = ctx.checkpoints.get("step", 0)
+    ctx.checkpoint("step", step + 1)
+    if step == 0:
+        raise AgentError("busy", code="busy", retryable=True, delay_s=0.3)
+    if step == 1:
+        raise Snooze(0.3)
+    if step == 2:
+        raise OSError("a network that is not there")
+    ctx.say(f"found step {step}")
+
+
+@agent("flaky-io", lane="io", description="The same, on the event loop.")
+async def flaky_io(ctx: Any) -> None:
+    flaky(ctx)
 
 
 @agent("exits-io", lane="io", description="Asks the process of the event loop to exit.")

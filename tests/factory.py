@@ -8,7 +8,8 @@ from uuid import UUID, uuid4
 from a2a.types import Message, Part, Role
 
 from tasks_app import engine
-from tasks_app.engine import Claim, ClaimRequest, Finish, NewTask, Write, Written
+from tasks_app.dispatch.plan import Plan, Rules
+from tasks_app.engine import Claim, ClaimRequest, Finish, Hint, Lost, NewTask, Write, Written
 from tasks_app.models import Client, Outcome, Task
 from tasks_app.status import Lane, Priority, TaskStatus
 
@@ -51,8 +52,7 @@ class Factory:
 
     def admitted(self, **fields: Any) -> UUID:
         task_id = self.pending(**fields)
-        hints = engine.run(engine.admit, {Lane.IO: 1000, Lane.CPU: 1000})
-        assert task_id in {hint.task_id for hint in hints}
+        assert task_id in {hint.task_id for hint in admit({Lane.IO: 1000, Lane.CPU: 1000})}
         return task_id
 
     def claimed(self, **fields: Any) -> Claim:
@@ -70,7 +70,10 @@ class Factory:
         return claim.task_id
 
     def write(self, claim: Claim, *records: Any, finish: Finish | None = None) -> Written:
-        item = Write(task_id=claim.task_id, attempt_id=claim.attempt_id, records=records, finish=finish)
+        recorded = Task.objects.get(id=claim.task_id).recorded
+        item = Write(
+            task_id=claim.task_id, attempt_id=claim.attempt_id, recorded=recorded, records=records, finish=finish
+        )
         return engine.run(engine.write, [item])[0]
 
     def in_state(self, status: TaskStatus) -> UUID:
@@ -98,6 +101,22 @@ class Factory:
                 "UPDATE tasks_app_taskattempt SET lease_expires_at = now() - interval '1 second' WHERE id = %s",
                 [claim.attempt_id],
             )
+
+
+def admit(room: dict[Lane, int], rules: Rules | None = None, *, served: dict[int, float] | None = None) -> list[Hint]:
+    """What the dispatcher's plan admits under these rules, most urgent first."""
+    rules = rules or Rules()
+    admission = engine.run(
+        engine.admit,
+        lambda scene: Plan(room, rules, scene, served=served or {}),
+        rates=rules.rates,
+        probing=sorted(rules.probing),
+    )
+    return admission.hints
+
+
+def lost(attempt_id: UUID, outcome: Outcome = Outcome.PROCESS_LOST, **fields: Any) -> Lost:
+    return Lost(attempt_id=attempt_id, outcome=outcome, **{"code": outcome.value, "message": "a test", **fields})
 
 
 def generations(task_id: UUID) -> list[int]:

@@ -11,11 +11,15 @@ from a2a.types import Artifact, Message, Part, Role, TaskArtifactUpdateEvent
 from django.conf import settings
 
 from tasks_app.agents import AgentError
-from tasks_app.engine import ArtifactRecord, Chunk, Claim, Note
+from tasks_app.engine import ArtifactRecord, CheckpointRecord, Chunk, Claim, Note, Record
 from tasks_app.nesting import DEPTH_MAX, is_too_deep
 
 #: What the columns hold; a name becomes an id, with a number where it is used again.
 TEXTS_MAX_CHARS = {"name": 120, "media_type": 128, "filename": 256}
+
+
+CHECKPOINT_NAME_CHARS = 64
+CHECKPOINT_MAX_BYTES = 1024 * 1024
 
 
 class LeaseLost(Exception):
@@ -28,9 +32,11 @@ class Recorder(Protocol):
     @property
     def lost(self) -> bool: ...
 
-    def add(self, record: Note | ArtifactRecord) -> None: ...
+    def add(self, record: Record) -> None: ...
 
-    def keep(self, record: Note | ArtifactRecord) -> None: ...
+    def store(self, record: Record) -> None: ...
+
+    def keep(self, record: Record) -> None: ...
 
 
 class Context:
@@ -45,6 +51,7 @@ class Context:
         self._recorder = recorder
         self._progress = 0.0
         self._ids: set[str] = set()
+        self._checkpoints = dict(claim.checkpoints)
         self.message = Message.FromString(claim.message)
 
     @property
@@ -65,6 +72,11 @@ class Context:
     def parameters(self) -> dict[str, Any]:
         """As the client sent them, checked against the agent's schema."""
         return self._claim.parameters
+
+    @property
+    def checkpoints(self) -> dict[str, Any]:
+        """What this attempt and those before it left by :meth:`checkpoint`, by name."""
+        return self._checkpoints
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -97,6 +109,18 @@ class Context:
             raise ValueError(f"progress is a fraction from 0.0 to 1.0, not {fraction}")
         self._progress = max(self._progress, float(fraction))
         self._recorder.add(Note(progress=self._progress, message=self._agent_message(message)))
+
+    def checkpoint(self, name: str, data: Any) -> None:
+        """Leaves JSON data that the next attempt finds in :attr:`checkpoints`, after all that was said before it.
+
+        In a synchronous handler it is durable when this returns. Raises :class:`LeaseLost` when to stop, ``ValueError``
+        for what is no JSON, too deep, or more than a MiB.
+        """
+        self.check()
+        if not 0 < len(name) <= CHECKPOINT_NAME_CHARS or "\x00" in name:
+            raise ValueError(f"checkpoint name: must have 1 to {CHECKPOINT_NAME_CHARS} characters, none of them NUL")
+        self._recorder.store(CheckpointRecord(name=name, data=_checkpoint_data(data)))
+        self._checkpoints[name] = data
 
     def say(self, text: str) -> None:
         """Sends the client a message, without changing the progress."""
@@ -186,6 +210,21 @@ def chunk(content: bytes | str | dict[str, Any] | list[Any], media_type: str | N
         limit = settings.A2A_MAX_ARTIFACT_BYTES
         raise AgentError(f"an artifact has {len(data)} bytes; the limit is {limit}", code="artifact_too_large")
     return Chunk(kind=kind, content=data, media_type=media_type or default, filename=filename)
+
+
+def _checkpoint_data(data: Any) -> str:
+    """The data as JSON text. Raises ValueError for what PostgreSQL or the next attempt could not read."""
+    if is_too_deep(data):
+        raise ValueError(f"checkpoint data: nested deeper than {DEPTH_MAX} levels")
+    try:
+        text = json.dumps(data, allow_nan=False)
+    except TypeError as error:
+        raise ValueError(f"checkpoint data: {error}") from error
+    if "\\u0000" in text:
+        raise ValueError("checkpoint data: may not hold NUL characters")
+    if len(text) > CHECKPOINT_MAX_BYTES:
+        raise ValueError(f"checkpoint data: has {len(text)} bytes; the limit is {CHECKPOINT_MAX_BYTES}")
+    return text
 
 
 def _check_texts(**texts: str) -> None:

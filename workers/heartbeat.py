@@ -12,7 +12,8 @@ from django.conf import settings
 from django.db import Error, connection
 from django.db.models.functions import Now
 
-from tasks_app import engine
+from tasks_app import agents, engine
+from tasks_app.engine import Lost
 from tasks_app.models import Outcome, Worker
 from tasks_app.wakeups import Ear, bell, rings, worker_channel
 from workers.node import Node
@@ -65,19 +66,20 @@ class Heartbeat(threading.Thread):
 
     def _lose(self, attempt_ids: list[UUID]) -> None:
         """Takes the tasks of dead processes back; one that was killed for running too long has failed."""
+        message = "the process that ran it died"
         lost = [
-            *engine.run(engine.expire, attempt_ids),
-            *engine.run(engine.rescue, attempt_ids, cause=Outcome.PROCESS_LOST),
+            Lost(attempt_id=attempt_id, outcome=Outcome.PROCESS_LOST, code="process_lost", message=message)
+            for attempt_id in attempt_ids
         ]
-        for task in lost:
+        for task in engine.run(engine.lose, lost):
             log.warning("%s lost its process and is %s", task.task_id, task.status)
             bell.ring(rings(task.lane, [task.task_id], freed=1))
-        engine.run(engine.release, attempt_ids)
 
     def announce(self) -> None:
         """Writes the worker's row: what the dispatcher counts slots by."""
         node = self._node
         row = {"lane": node.lane, "hostname": node.hostname, "pid": node.pid, "slots": node.slots}
+        row |= {"agents": sorted(agents.registered())}
         # The database's clock: the dispatcher compares with it.
         row |= {"state": self._state, "heartbeat_at": Now()}
         Worker.objects.update_or_create(name=node.name, defaults=row, create_defaults={**row, "started_at": Now()})

@@ -7,7 +7,7 @@ from typing import Any
 from celery import shared_task
 from django.db import Error, connection
 
-from tasks_app.agents import AgentError
+from tasks_app.agents import AgentError, Snooze
 from tasks_app.dispatch.loop import sweep
 from tasks_app.dispatch.queues import JOB_NAMES
 from tasks_app.status import Lane
@@ -16,7 +16,7 @@ from workers.context import LeaseLost
 from workers.runner import Run
 
 #: Ends that are no fault of the code: Celery logs them without a traceback.
-EXPECTED = (AgentError, LeaseLost)
+EXPECTED = (AgentError, Snooze, LeaseLost)
 
 
 def _execute(job: Any) -> str:

@@ -12,9 +12,9 @@ from uuid import UUID
 
 from django.conf import settings
 
-from tasks_app import engine
+from tasks_app import agents, engine
 from tasks_app.database import Line, is_poison
-from tasks_app.engine import Claim, ClaimRequest, Write, Written
+from tasks_app.engine import Claim, ClaimRequest, Offer, Write, Written
 from tasks_app.groupcommit import Flusher
 from tasks_app.wakeups import AsyncBell, rings
 from workers.context import LeaseLost
@@ -106,7 +106,7 @@ class IoLoop:
             raise LeaseLost(f"task {recorder.claim.task_id} was stopped") from error
 
     async def _claim_all(self, items: Sequence[ClaimRequest]) -> list[Claim | None]:
-        claims = await self._claims.run(engine.claim, items)
+        claims = await self._claims.run(engine.claim, items, offer=Offer(agents=tuple(agents.registered())))
         self._bell.ring([bell for claim in claims if claim for bell in rings(claim.lane, [claim.task_id])])
         return claims
 

@@ -1,6 +1,6 @@
 """Recorders: gather what a handler says and write it, fenced, a little later; one for each lane.
 
-Progress is coalesced on the way: of several notes between two writes each stays on record, in one statement.
+Progress is coalesced on the way: of what is said between two writes the last stays, and the finish carries that.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from tasks_app import engine
 from tasks_app.agents import AgentError
 from tasks_app.database import OUTAGES
-from tasks_app.engine import ArtifactRecord, Claim, Finish, Note, Write, Written
+from tasks_app.engine import Claim, Finish, Note, Record, Write, Written
 from tasks_app.wakeups import bell, rings
 from workers.persist import persist
 
@@ -34,8 +34,11 @@ class _Gathered:
     def __init__(self, claim: Claim) -> None:
         self.claim = claim
         self._fenced = False
-        self._records: list[Note | ArtifactRecord] = []
+        self._records: list[Record] = []
         self._progress = 0.0
+        self._recorded = 0
+        #: A write of which nobody knows whether it was stored: it goes again, as it was, before the next one.
+        self._unsure: Write | None = None
         #: Why a record could not be stored; the attempt then ends with this.
         self.refused: Exception | None = None
 
@@ -45,21 +48,37 @@ class _Gathered:
             task_id=self.claim.task_id,
             attempt_id=self.claim.attempt_id,
             progress=self._progress,
+            recorded=self._recorded,
             records=records,
             finish=finish,
         )
-        self._progress = max([self._progress, *[r.progress or 0.0 for r in records if isinstance(r, Note)]])
         return item
 
-    def _note(self, written: Written) -> None:
-        self._fenced = self._fenced or not written.accepted
-
-    def _put_back(self, item: Write, error: Exception) -> None:
-        """After a write that failed: what an outage kept back is written again; what was refused never can be."""
-        if isinstance(error, OUTAGES):
-            self._records[:0] = item.records
+    def _note(self, item: Write, written: Written) -> None:
+        if written.accepted:
+            self._recorded = item.recorded + item.count
+            notes = [record.progress or 0.0 for record in item.records if isinstance(record, Note)]
+            self._progress = max([self._progress, *notes])
         else:
+            self._fenced = True
+
+    def _gather(self, record: Record) -> None:
+        """Adds a record. Of progress that is said again before it was written, only the last is kept."""
+        last = self._records[-1] if self._records else None
+        if _is_progress(record) and _is_progress(last):
+            self._records[-1] = record
+        else:
+            self._records.append(record)
+
+    def _failed(self, item: Write, error: Exception) -> None:
+        """After a write that raised: what was refused never can be written; all else may have been, and is repeated."""
+        if item.finish is None and not isinstance(error, (*OUTAGES, AgentError)):
+            self._unsure = None
             self.refused = error
+
+
+def _is_progress(record: Record | None) -> bool:
+    return isinstance(record, Note) and record.kind == "progress"
 
 
 class CpuRecorder(_Gathered):
@@ -75,15 +94,21 @@ class CpuRecorder(_Gathered):
     def lost(self) -> bool:
         return self._fenced or self._told_to_stop()
 
-    def add(self, record: Note | ArtifactRecord) -> None:
+    def add(self, record: Record) -> None:
         with self._lock:
-            self._records.append(record)
+            self._gather(record)
             if time.monotonic() - self._written_at >= FLUSH_S:
                 self._write()
                 return
         later().write(self)
 
-    def keep(self, record: Note | ArtifactRecord) -> None:
+    def store(self, record: Record) -> None:
+        """Adds a record and writes it, with all that came before: it is durable when this returns."""
+        with self._lock:
+            self._records.append(record)
+            self._write()
+
+    def keep(self, record: Record) -> None:
         """Adds a record that the finish, which comes next, carries."""
         with self._lock:
             self._records.append(record)
@@ -100,17 +125,21 @@ class CpuRecorder(_Gathered):
                 self._write()
 
     def _write(self, finish: Finish | None = None) -> Written:
-        item = self._take(finish)
+        if self._unsure is not None:
+            self._send(self._unsure)
+        return self._send(self._take(finish))
+
+    def _send(self, item: Write) -> Written:
+        self._unsure = None if item.finish else item
         try:
             written = persist(engine.write, [item])[0]
-        except AgentError:
-            raise  # the handler's timeout, which came while it waited for the database
-        except Exception as error:
-            self._put_back(item, error)
+        except Exception as error:  # also the handler's timeout, which may come while it waits for the database
+            self._failed(item, error)
             raise
-        self._note(written)
+        self._note(item, written)
+        self._unsure = None
         self._written_at = time.monotonic()
-        bell.ring(rings(self.claim.lane, [self.claim.task_id], freed=1 if finish else 0))
+        bell.ring(rings(self.claim.lane, [self.claim.task_id], freed=1 if item.finish else 0))
         return written
 
 
@@ -166,15 +195,19 @@ class IoRecorder(_Gathered):
     def lost(self) -> bool:
         return self._fenced or self.stopping
 
-    def add(self, record: Note | ArtifactRecord) -> None:
+    def add(self, record: Record) -> None:
         self._loop.call(self._add, record)
 
-    def keep(self, record: Note | ArtifactRecord) -> None:
+    def store(self, record: Record) -> None:
+        """As :meth:`add`: on the event loop nobody may wait for the database."""
+        self._loop.call(self._add, record)
+
+    def keep(self, record: Record) -> None:
         """Adds a record that the finish, which comes next, carries."""
         self._loop.call(lambda: self._records.append(record))
 
-    def _add(self, record: Note | ArtifactRecord) -> None:
-        self._records.append(record)
+    def _add(self, record: Record) -> None:
+        self._gather(record)
         if self._pending is None or self._pending.done():
             self._pending = asyncio.create_task(self._write_later())
 
@@ -194,11 +227,17 @@ class IoRecorder(_Gathered):
 
     async def _write(self, finish: Finish | None) -> Written:
         async with self._lock:
-            item = self._take(finish)
-            try:
-                written = await self._loop.write(item)
-            except Exception as error:
-                self._put_back(item, error)
-                raise
-            self._note(written)
-            return written
+            if self._unsure is not None:
+                await self._send(self._unsure)
+            return await self._send(self._take(finish))
+
+    async def _send(self, item: Write) -> Written:
+        self._unsure = None if item.finish else item
+        try:
+            written = await self._loop.write(item)
+        except Exception as error:
+            self._failed(item, error)
+            raise
+        self._note(item, written)
+        self._unsure = None
+        return written

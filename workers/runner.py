@@ -6,11 +6,12 @@ import asyncio
 import inspect
 import logging
 import os
+import random
 import signal
 import traceback
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Any, Protocol
 from uuid import UUID, uuid4
@@ -18,9 +19,9 @@ from uuid import UUID, uuid4
 from billiard.process import current_process
 
 from tasks_app import agents, engine
-from tasks_app.agents import AgentError
+from tasks_app.agents import AgentError, Snooze
 from tasks_app.database import OUTAGES
-from tasks_app.engine import Claim, ClaimRequest, Finish, Written
+from tasks_app.engine import Claim, ClaimRequest, Finish, Offer, Written
 from tasks_app.models import Outcome
 from tasks_app.status import TaskStatus
 from tasks_app.wakeups import bell, rings
@@ -71,7 +72,7 @@ class CpuRunner:
         self._table = table
 
     def claim(self, task_id: UUID, epoch: int) -> Run | None:
-        claim = persist(engine.claim, [_request(task_id, epoch)])[0]
+        claim = persist(engine.claim, [_request(task_id, epoch)], offer=_offer())[0]
         if claim is None:
             return None
         # Only what was granted may be seen by the heartbeat: to it, an attempt that is not in the database is lost.
@@ -134,6 +135,38 @@ class IoRunner:
             self._loop.ended(run.claim.attempt_id)
 
 
+def finish_of(run: Run, error: BaseException) -> Finish:
+    """The end of an attempt whose handler raised: put off, tried again while attempts are left, or failed."""
+    if isinstance(error, Snooze):
+        cause = {"code": "snoozed", "message": storable(str(error))[:ERROR_CHARS]}
+        return Finish(
+            status=TaskStatus.PENDING, outcome=Outcome.SNOOZED, error=cause, wait_s=error.delay_s, spend=False
+        )
+    finish, delay_s = failed(run, error), _delay_s(run.claim, error)
+    if delay_s is None:
+        return finish
+    outcome = Outcome.RETRIED if finish.outcome == Outcome.FAILED else finish.outcome
+    return replace(finish, status=TaskStatus.PENDING, outcome=outcome, wait_s=delay_s)
+
+
+def _delay_s(claim: Claim, error: BaseException) -> float | None:
+    """How long to wait before the task is tried again after this error; None if it is not."""
+    if claim.spent + 1 >= claim.max_attempts:
+        return None
+    try:
+        policy = agents.get(claim.agent).retry
+    except agents.UnknownAgent:
+        return None
+    if isinstance(error, AgentError):
+        again = error.retryable or error.code in policy.codes
+    else:
+        again = not isinstance(error, LeaseLost) and policy.retries(error.__cause__ or error)
+    if not again:
+        return None
+    named = error.delay_s if isinstance(error, AgentError) else None
+    return policy.delay_s(claim.spent, random.random()) if named is None else named  # noqa: S311 (no secret)
+
+
 def completed() -> Finish:
     return Finish(status=TaskStatus.COMPLETED, outcome=Outcome.COMPLETED)
 
@@ -175,7 +208,7 @@ def _judged() -> Iterator[None]:
     """
     try:
         yield
-    except (AgentError, LeaseLost, HandlerError):
+    except (AgentError, Snooze, LeaseLost, HandlerError):
         raise
     except MemoryError as error:
         raise AgentError("the handler ran out of memory", code="out_of_memory") from error
@@ -242,6 +275,11 @@ def _request(task_id: UUID, epoch: int) -> ClaimRequest:
     node = current()
     pid = os.getpid()
     return ClaimRequest(task_id=task_id, epoch=epoch, attempt_id=uuid4(), worker=node.name, pid=pid)
+
+
+def _offer() -> Offer:
+    """What this worker can run."""
+    return Offer(agents=tuple(agents.registered()))
 
 
 def _resolve(run: Run) -> tuple[agents.Handler, Context]:

@@ -113,7 +113,7 @@ def fail(sender: Any, exception: BaseException, **_: Any) -> None:
         return
     if isinstance(exception, LeaseLost):
         log.info("%s", exception)
-    node.current().runner.finish(run, runner.failed(run, exception))
+    node.current().runner.finish(run, runner.finish_of(run, exception))
 
 
 @task_revoked.connect

@@ -18,9 +18,9 @@ from tasks_app.a2a.parse import json_object
 from tasks_app.status import Priority
 
 URI = "urn:a2a-task-manager:task-options:v1"
-DESCRIPTION = "Priority, timeout, earliest start, parameters and resources of a task."
-FIELDS = ("priority", "timeout_s", "run_after", "parameters", "resources")
-#: The longest timeout that may be asked for, in seconds: 30 days.
+DESCRIPTION = "Priority, timeout, start deadline, earliest start, parameters and resources of a task."
+FIELDS = ("priority", "timeout_s", "start_deadline_s", "run_after", "parameters", "resources")
+#: The longest timeout or start deadline that may be asked for, in seconds: 30 days.
 TIMEOUT_MAX_S = 30 * 86_400.0
 #: Of an earliest start: what stays an instant in PostgreSQL and in Python, whatever is added or taken away.
 RUN_AFTER_YEARS = (1970, 2999)
@@ -32,6 +32,7 @@ class TaskOptions:
 
     priority: Priority = Priority.NORMAL
     timeout_s: float | None = None
+    start_deadline_s: float | None = None
     run_after: datetime | None = None
     parameters: dict[str, Any] = field(default_factory=dict)
     resources: dict[str, Any] = field(default_factory=dict)
@@ -49,7 +50,8 @@ def parse(data: Any, *, path: str) -> TaskOptions:
         raise invalid(_join(path, unknown[0]), f"unknown; there are: {', '.join(FIELDS)}")
     return TaskOptions(
         priority=_priority(data.get("priority"), _join(path, "priority")),
-        timeout_s=_timeout_s(data.get("timeout_s"), _join(path, "timeout_s")),
+        timeout_s=_seconds(data.get("timeout_s"), _join(path, "timeout_s")),
+        start_deadline_s=_seconds(data.get("start_deadline_s"), _join(path, "start_deadline_s")),
         run_after=_run_after(data.get("run_after"), _join(path, "run_after")),
         parameters=json_object(data.get("parameters"), path=_join(path, "parameters")),
         resources=json_object(data.get("resources"), path=_join(path, "resources")),
@@ -71,7 +73,7 @@ def _priority(value: Any, path: str) -> Priority:
         raise invalid(path, str(error)) from error
 
 
-def _timeout_s(value: Any, path: str) -> float | None:
+def _seconds(value: Any, path: str) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):

@@ -86,7 +86,11 @@ def event(record: EventRecord, *, context_id: str) -> StreamResponse:
         return StreamResponse(artifact_update=update)
     wire_state = state(record.status, started=record.generation > 1)
     status = WireStatus(state=wire_state, timestamp=_timestamp(record.created_at))
-    message = _message(record.payload, record.error, str(record.task_id), context_id)
+    payload = record.payload
+    if record.kind == "checkpoint":
+        metadata.update({"checkpoint": (payload or b"").decode()})
+        payload = None
+    message = _message(payload, record.error, str(record.task_id), context_id)
     if message is not None:
         status.message.CopyFrom(message)
     return StreamResponse(
@@ -120,7 +124,11 @@ def part(record: PartRecord) -> Part:
 
 def history(model: TaskModel) -> list[Message]:
     """The conversation of a task, oldest first."""
-    said = model.events.exclude(kind="artifact").exclude(payload=None).values_list("payload", flat=True)
+    said = (
+        model.events.exclude(kind__in=["artifact", "checkpoint"])
+        .exclude(payload=None)
+        .values_list("payload", flat=True)
+    )
     return [Message.FromString(bytes(data)) for data in (model.request.message, *said) if data is not None]
 
 

@@ -7,16 +7,17 @@ import threading
 import time
 
 from celery import Celery
-from django.conf import settings
 from django.db import Error, connection
 
 from tasks_app import engine
+from tasks_app.dispatch.plan import Plan, Rules
 from tasks_app.dispatch.publisher import Publisher, PublishFailed
+from tasks_app.dispatch.rules import View, look
 from tasks_app.dispatch.window import Window
 from tasks_app.engine import Hint
-from tasks_app.models import Worker
-from tasks_app.status import Lane
-from tasks_app.wakeups import DISPATCH, POLL_S, Ear, bell, rings
+from tasks_app.engine.admit import Scene
+from tasks_app.status import Lane, Priority
+from tasks_app.wakeups import DISPATCH, LOOK, POLL_S, Ear, bell, rings
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +25,10 @@ log = logging.getLogger(__name__)
 LOCK = (0x613261, 1)
 STANDBY_S = 1.0
 BATCH_MAX = 500
+#: How many clients the dispatcher remembers to have served.
+SERVED_MAX = 10_000
+#: The shortest it sleeps until a task is due.
+SHORTEST_S = 0.005
 
 
 class Dispatcher:
@@ -33,7 +38,10 @@ class Dispatcher:
         self._publisher = Publisher(app)
         self._ear = Ear(DISPATCH)
         self._window = Window()
-        self._counted_at = 0.0
+        self._view = View(rules=Rules(), slots={})
+        self._served: dict[int, float] = {}
+        self._looked_at = 0.0
+        self._due_at = 0.0
         self._stop = threading.Event()
 
     def stop(self) -> None:
@@ -44,7 +52,7 @@ class Dispatcher:
             try:
                 if self._became_active():
                     log.info("dispatcher: active")
-                    self._counted_at = 0.0
+                    self._looked_at = 0.0
                     while not self._stop.is_set():
                         self.step()
                 else:
@@ -58,35 +66,57 @@ class Dispatcher:
         connection.close()
 
     def step(self) -> None:
-        """One round: hears what happened, recounts when due, admits what there is room for."""
+        """One round: hears what happened, looks around when due, admits what there is room for."""
         self._hear()
-        if time.monotonic() - self._counted_at >= POLL_S:
-            self._recount()
+        looks = time.monotonic() - self._looked_at >= POLL_S
+        if looks:
+            self._look()
             self._sweep_if_late()
             self._publish(engine.run(engine.republish))
-        room = self._window.room()
-        if not room:
-            return
-        hints = engine.run(engine.admit, {lane: min(count, BATCH_MAX) for lane, count in room.items()})
-        for hint in hints:
-            self._window.admitted(hint.lane, 1)
-        self._publish(hints)
+        if looks or self._window.room():
+            self._admit()
 
     def _hear(self) -> None:
-        wait_s = min(POLL_S, max(0.0, self._counted_at + POLL_S - time.monotonic()))
-        for text in self._ear.wait(wait_s):
+        until = min(self._looked_at + POLL_S, self._due_at)
+        for text in self._ear.wait(min(POLL_S, max(0.0, until - time.monotonic()))):
             lane, _, count = text.partition(":")
             if count.isdigit() and lane in Lane.values:
                 self._window.freed(Lane(lane), int(count))
+            elif text == LOOK:
+                self._looked_at = 0.0
 
-    def _recount(self) -> None:
+    def _look(self) -> None:
         now = time.monotonic()
-        self._window.recount(
-            slots=_live_slots(),
-            outstanding=engine.run(engine.outstanding),
-            elapsed_s=now - self._counted_at,
+        before, self._view = self._view.rules, look()
+        self._take_back(before, self._view.rules)
+        self._window.resize(self._view.slots, elapsed_s=now - self._looked_at)
+        self._looked_at = now
+
+    def _take_back(self, before: Rules, now: Rules) -> None:
+        """What was closed since the last look leaves the broker again; what runs goes on."""
+        engine.run(
+            engine.unadmit,
+            agents=sorted(now.closed_agents - before.closed_agents),
+            client_ids=sorted(now.closed_clients - before.closed_clients),
+            queues=[(Lane(lane), Priority(level)) for lane, level in sorted(now.closed_queues - before.closed_queues)],
         )
-        self._counted_at = now
+
+    def _admit(self) -> None:
+        rules = self._view.rules
+        plans: list[Plan] = []
+
+        def plan(scene: Scene) -> Plan:
+            # The window's room is an estimate; what the scene counts is exact.
+            self._window.counted(scene.in_flight)
+            room = {lane: min(count, BATCH_MAX) for lane, count in self._window.room().items()}
+            plans.append(Plan(room, rules, scene, served=self._served))
+            return plans[-1]
+
+        admission = engine.run(engine.admit, plan, rates=rules.rates, probing=sorted(rules.probing))
+        self._served = plans[-1].served if len(plans[-1].served) < SERVED_MAX else {}
+        self._window.counted(admission.in_flight)
+        self._due_at = time.monotonic() + min(POLL_S, max(SHORTEST_S, admission.next_due_s or POLL_S))
+        self._publish(admission.hints)
 
     def _sweep_if_late(self) -> None:
         if engine.run(engine.sweep_is_late):
@@ -107,7 +137,7 @@ class Dispatcher:
             return bool(cursor.fetchone()[0])
 
 
-def sweep() -> list[engine.Rescued]:
+def sweep() -> list[engine.Moved]:
     """Ends what ran too long or lost its lease, if the sweep's record says that the clock can judge; what it moved."""
     if not engine.run(engine.tick):
         return []
@@ -116,13 +146,3 @@ def sweep() -> list[engine.Rescued]:
         log.warning("%s lost its attempt and is %s", task.task_id, task.status)
         bell.ring(rings(task.lane, [task.task_id], freed=1))
     return moved
-
-
-def _live_slots() -> dict[Lane, int]:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT lane, sum(slots) FROM tasks_app_worker WHERE state = %s"
-            " AND heartbeat_at > now() - %s * interval '1 second' GROUP BY lane",
-            [Worker.State.ONLINE, 3 * settings.A2A_HEARTBEAT_S],
-        )
-        return {Lane(lane): int(slots) for lane, slots in cursor.fetchall()}

@@ -15,6 +15,15 @@ def queue_name(lane: Lane | str, priority: Priority | int) -> str:
     return f"a2a.{Lane(lane).value}.{Priority(priority).label}"
 
 
+def parse_queue_name(text: str) -> tuple[Lane, Priority] | None:
+    """The lane and priority of a queue's name; None if it is no queue of tasks."""
+    for lane in Lane:
+        for priority in Priority:
+            if text == queue_name(lane, priority):
+                return lane, priority
+    return None
+
+
 def queue_names(lane: Lane) -> list[str]:
     """The queues of a lane, most urgent first."""
     return [queue_name(lane, priority) for priority in Priority]

@@ -9,14 +9,14 @@ from tasks_app.status import Lane
 
 #: The lookahead covers what the slots finish in this time, so that they never wait for the dispatcher's next round.
 LOOKAHEAD_S = 0.08
-#: How quickly the measured rate follows, per recount.
+#: How quickly the measured rate follows, per :meth:`Window.resize`.
 SMOOTHING = 0.5
 
 
 class Window:
-    """Counts what is outstanding, from what the dispatcher admits and what it hears of freed slots.
+    """Estimates what is outstanding between two counts, from what is heard of freed slots.
 
-    What it hears may be lost or late; :meth:`recount` sets it right about once a second.
+    What is heard may be lost or late; each admission counts anew.
     """
 
     def __init__(self) -> None:
@@ -25,10 +25,9 @@ class Window:
         self._rate: dict[Lane, float] = {}
         self._freed: dict[Lane, int] = {}
 
-    def recount(self, *, slots: Mapping[Lane, int], outstanding: Mapping[Lane, int], elapsed_s: float) -> None:
-        """Takes over what the database says; ``elapsed_s`` since the last recount gives the rate."""
+    def resize(self, slots: Mapping[Lane, int], *, elapsed_s: float) -> None:
+        """Takes over how many slots there are; ``elapsed_s`` since the last time gives the rate."""
         self._slots = dict(slots)
-        self._outstanding = dict(outstanding)
         for lane in Lane:
             rate = self._freed.get(lane, 0) / max(elapsed_s, 0.001)
             self._rate[lane] = (1 - SMOOTHING) * self._rate.get(lane, 0.0) + SMOOTHING * rate
@@ -38,8 +37,9 @@ class Window:
         self._outstanding[lane] = max(0, self._outstanding.get(lane, 0) - count)
         self._freed[lane] = self._freed.get(lane, 0) + count
 
-    def admitted(self, lane: Lane, count: int) -> None:
-        self._outstanding[lane] = self._outstanding.get(lane, 0) + count
+    def counted(self, in_flight: Mapping[Lane, int]) -> None:
+        """Takes over what the database counted."""
+        self._outstanding = dict(in_flight)
 
     def room(self) -> dict[Lane, int]:
         """How many tasks of each lane may be admitted now; lanes without room or workers are left out.

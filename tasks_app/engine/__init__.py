@@ -5,56 +5,90 @@ connection (:func:`run`) and on an async one (:func:`arun`). Losing a race is a 
 
 ==============  =====================================================================
 create          accept tasks: row, request and first event
-admit           mark what may enter the broker now
+admit           mark what may enter the broker now, as the dispatcher's plan chooses
 republish       hints the broker may have lost, again
 claim           pending → running for one attempt: the right to write
 extend          move leases on
-write           record progress, artifacts, messages; finish
+write           record progress, messages, checkpoints, artifacts; finish
 release         a fenced attempt's handler has stopped
 request_cancel  → cancelled, fenced at once
-rescue          end attempts whose lease expired or whose process died
-expire          end attempts that ran past their timeout
+lose            end attempts whose process died, or whose worker goes
+rescue          end attempts whose lease expired
+expire          end what ran, waited to start or waited for its client too long
+reschedule      give what is pending another priority or time
+unadmit         take back what was admitted and is paused now
+rerun           a new task from one that has ended
+judge           move circuit breakers on
+prune           delete what ended long ago
 ==============  =====================================================================
 """
 
-from tasks_app.engine.admit import Hint, admit, outstanding, republish, unpublished
+from tasks_app.engine.admit import Admission, Hint, admit, republish, unpublished
+from tasks_app.engine.breaker import BreakerState, judge
 from tasks_app.engine.cancel import Cancelled, request_cancel
-from tasks_app.engine.claim import Claim, ClaimRequest, claim, extend
+from tasks_app.engine.change import rerun, reschedule, unadmit
+from tasks_app.engine.claim import Claim, ClaimRequest, Offer, claim, extend
 from tasks_app.engine.core import Steps, arun, run
-from tasks_app.engine.create import Created, NewTask, create
+from tasks_app.engine.create import Created, NewTask, create, create_within
 from tasks_app.engine.expire import expire
-from tasks_app.engine.rescue import Rescued, rescue, sweep_is_late, tick
-from tasks_app.engine.write import ArtifactRecord, Chunk, Finish, Note, Write, Written, release, write
+from tasks_app.engine.loss import Lost, lose, rescue, sweep_is_late, tick
+from tasks_app.engine.prune import prune
+from tasks_app.engine.records import (
+    ArtifactRecord,
+    CheckpointRecord,
+    Chunk,
+    Finish,
+    Moved,
+    Note,
+    Record,
+    Usage,
+    Write,
+    Written,
+)
+from tasks_app.engine.write import release, write
 
 __all__ = [
+    "Admission",
     "ArtifactRecord",
+    "BreakerState",
     "Cancelled",
+    "CheckpointRecord",
     "Chunk",
     "Claim",
     "ClaimRequest",
     "Created",
     "Finish",
     "Hint",
+    "Lost",
+    "Moved",
     "NewTask",
     "Note",
-    "Rescued",
+    "Offer",
+    "Record",
     "Steps",
+    "Usage",
     "Write",
     "Written",
     "admit",
     "arun",
     "claim",
     "create",
+    "create_within",
     "expire",
     "extend",
-    "outstanding",
+    "judge",
+    "lose",
+    "prune",
     "release",
     "republish",
     "request_cancel",
+    "rerun",
+    "reschedule",
     "rescue",
     "run",
     "sweep_is_late",
     "tick",
+    "unadmit",
     "unpublished",
     "write",
 ]

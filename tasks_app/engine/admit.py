@@ -1,19 +1,23 @@
-"""admit and republish: what may enter the broker now. The dispatcher is the only caller."""
+"""admit and republish: what may enter the broker now. The dispatcher is the only caller; the order is its plan's."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 from django.conf import settings
 
-from tasks_app.engine.core import Statement, Steps
+from tasks_app.engine.breaker import mark_probes
+from tasks_app.engine.core import Statement, Steps, transactional
 from tasks_app.status import Lane, Priority
 
 #: The longest interval between two publishes of one hint, in seconds.
 REPUBLISH_MAX_S = 60.0
+#: The advisory lock that makes admissions one after the other ("a2a" and 2).
+LOCK = {"key": 0x613261, "of": 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,27 +28,162 @@ class Hint:
     epoch: int
     lane: Lane
     priority: Priority
-    timeout_s: float
+    agent: str
 
 
-# The index task_dispatch_idx serves the inner select: no sort, no count.
-ADMIT = """
-WITH room AS (SELECT * FROM unnest(%(lane)s::text[], %(limit)s::int[]) AS room(lane, n)),
-picked AS (
-    SELECT next.id FROM room, LATERAL (
-        SELECT id FROM tasks_app_task
-        WHERE status = 'pending' AND admitted_at IS NULL AND lane = room.lane AND run_after <= now()
-        ORDER BY rank_at, id LIMIT room.n
-        FOR UPDATE SKIP LOCKED
-    ) next
-), admitted AS (
-    UPDATE tasks_app_task task
-    SET admitted_at = now(), publishes = 1, republish_at = now() + %(republish_s)s * interval '1 second'
-    FROM picked WHERE task.id = picked.id
-    RETURNING task.id, epoch, lane, priority, timeout_s, rank_at
-)
-SELECT id, epoch, lane, priority, timeout_s FROM admitted ORDER BY rank_at, id
+class GroupKey(NamedTuple):
+    """Tasks that wait as equals."""
+
+    lane: str
+    priority: int
+    agent: str
+    client_id: int
+
+
+class Waiting(NamedTuple):
+    """A group that waits: the level of its oldest task if that is due, or how long until it is."""
+
+    key: GroupKey
+    level: int
+    due_in_s: float
+
+
+class Flight(NamedTuple):
+    """How many tasks of one kind are admitted (``worker`` is empty) or hold a slot of a worker."""
+
+    lane: str
+    agent: str
+    client_id: int
+    worker: str
+    memory_mb: int
+    cores: float
+    disk_mb: int
+    tasks: int
+
+
+class Ask(NamedTuple):
+    """How many tasks of a group to take, none of them less urgent than the level."""
+
+    key: GroupKey
+    level: int
+    seats: int
+
+
+class Found(NamedTuple):
+    """A task that was found for an ask."""
+
+    key: GroupKey
+    task_id: UUID
+    memory_mb: int
+    cores: float
+    disk_mb: int
+
+
+class Scene(NamedTuple):
+    """What a plan is made from. ``tokens`` is how many tasks each agent with a rate may be given now."""
+
+    flights: list[Flight]
+    waiting: list[Waiting]
+    tokens: dict[str, int]
+
+    @property
+    def in_flight(self) -> dict[Lane, int]:
+        """Tasks admitted or holding a slot, by lane."""
+        counts: Counter[Lane] = Counter()
+        for flight in self.flights:
+            counts[Lane(flight.lane)] += flight.tasks
+        return dict(counts)
+
+
+class Chooser(Protocol):
+    """Decides what to admit: asked what to look for, then told what there is, until it asks for nothing."""
+
+    def asks(self) -> list[Ask]: ...
+
+    def take(self, found: list[Found]) -> list[UUID]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admission:
+    """What a round admitted, most urgent first, and what it saw: tasks in flight by lane, the next one due."""
+
+    hints: list[Hint]
+    in_flight: dict[Lane, int]
+    next_due_s: float | None
+
+
+LOCK_SQL = "SELECT pg_advisory_xact_lock(%(key)s::int, %(of)s::int)"
+
+# A statement of its own after the lock: the snapshot of the one that takes it is older than the lock.
+FLIGHTS = """
+SELECT lane, agent, client_id, worker, memory_mb, cores, disk_mb, count(*)
+FROM (
+    SELECT lane, agent, client_id, '' AS worker, memory_mb, cores, disk_mb FROM tasks_app_task
+    WHERE status = 'pending' AND admitted_at IS NOT NULL
+    UNION ALL
+    SELECT task.lane, task.agent, task.client_id, attempt.worker, task.memory_mb, task.cores, task.disk_mb
+    FROM tasks_app_taskattempt attempt JOIN tasks_app_task task ON task.id = attempt.task_id
+    WHERE attempt.released_at IS NULL
+) flight
+GROUP BY 1, 2, 3, 4, 5, 6, 7
 """
+
+# Hops from group to group along task_dispatch_idx: one look-up each, however many tasks wait.
+GROUPS = """
+WITH RECURSIVE head AS (
+    (SELECT lane, priority, agent, client_id, run_after FROM tasks_app_task
+     WHERE status = 'pending' AND admitted_at IS NULL
+     ORDER BY lane, priority, agent, client_id, run_after LIMIT 1)
+    UNION ALL
+    SELECT next.* FROM head, LATERAL (
+        SELECT lane, priority, agent, client_id, run_after FROM tasks_app_task
+        WHERE status = 'pending' AND admitted_at IS NULL
+          AND (lane, priority, agent, client_id) > (head.lane, head.priority, head.agent, head.client_id)
+        ORDER BY lane, priority, agent, client_id, run_after LIMIT 1) next
+)
+SELECT lane, priority, agent, client_id,
+       GREATEST(0, priority - floor(GREATEST(0, extract(epoch FROM now() - run_after)) / %(ageing_s)s))::int,
+       extract(epoch FROM run_after - now())::float8
+FROM head
+"""
+
+TAKE = """
+SELECT ask.lane, ask.priority, ask.agent, ask.client_id, task.id, task.memory_mb, task.cores, task.disk_mb
+FROM unnest(%(lane)s::text[], %(priority)s::smallint[], %(agent)s::text[], %(client_id)s::bigint[], %(level)s::int[],
+            %(seats)s::int[]) AS ask(lane, priority, agent, client_id, level, seats),
+LATERAL (
+    SELECT id, run_after, memory_mb, cores, disk_mb FROM tasks_app_task
+    WHERE status = 'pending' AND admitted_at IS NULL AND lane = ask.lane AND priority = ask.priority
+      AND agent = ask.agent AND client_id = ask.client_id
+      AND run_after <= now() - (ask.priority - ask.level) * %(ageing_s)s * interval '1 second'
+    ORDER BY run_after, id LIMIT ask.seats
+) task
+ORDER BY ask.level, task.run_after, task.id
+"""
+
+MARK = """
+UPDATE tasks_app_task task
+SET admitted_at = now(), publishes = 1, republish_at = now() + %(republish_s)s * interval '1 second'
+FROM unnest(%(task_id)s::uuid[]) WITH ORDINALITY AS item(id, nth)
+WHERE task.id = item.id AND task.status = 'pending' AND task.admitted_at IS NULL
+RETURNING task.id, task.epoch, task.lane, task.priority, task.agent, item.nth
+"""
+
+# A bucket per agent that fills at its rate, kept as the instant at which it will be full again (GCRA, ITU-T I.371).
+BUCKETS = """
+SELECT item.agent, GREATEST(0, COALESCE(extract(epoch FROM control.next_at - now()), 0))::float8
+FROM unnest(%(agent)s::text[]) AS item(agent)
+LEFT JOIN tasks_app_queuecontrol control ON control.scope = 'agent' AND control.name = item.agent
+"""
+DRAW = """
+INSERT INTO tasks_app_queuecontrol AS control (scope, name, next_at)
+SELECT 'agent', agent, now() + seconds * interval '1 second'
+FROM unnest(%(agent)s::text[], %(seconds)s::float8[]) AS item(agent, seconds)
+ON CONFLICT (scope, name) DO UPDATE
+SET next_at = GREATEST(control.next_at, now()) + (EXCLUDED.next_at - now())
+"""
+#: An agent with a rate may get this many seconds' worth at once.
+BURST_S = 0.25
 
 REPUBLISH = """
 WITH due AS (
@@ -57,9 +196,9 @@ WITH due AS (
     SET publishes = LEAST(publishes + 1, 100),
         republish_at = now() + LEAST(%(republish_s)s * power(2, LEAST(publishes, 20)), %(max_s)s) * interval '1 second'
     FROM due WHERE task.id = due.id
-    RETURNING task.id, epoch, lane, priority, timeout_s, rank_at
+    RETURNING task.id, epoch, lane, priority, agent, run_after
 )
-SELECT id, epoch, lane, priority, timeout_s FROM again ORDER BY rank_at, id
+SELECT id, epoch, lane, priority, agent FROM again ORDER BY priority, run_after, id
 """
 
 UNPUBLISHED = """
@@ -67,24 +206,40 @@ UPDATE tasks_app_task SET publishes = 0, republish_at = now() + %(republish_s)s 
 WHERE id = ANY(%(task_id)s::uuid[]) AND status = 'pending' AND admitted_at IS NOT NULL
 """
 
-OUTSTANDING = """
-SELECT lane, count(*) FROM tasks_app_task
-WHERE status = 'running' OR (status = 'pending' AND admitted_at IS NOT NULL)
-GROUP BY lane
-"""
 
+@transactional
+def admit(
+    plan: Callable[[Scene], Chooser],
+    *,
+    rates: Mapping[str, float] | None = None,
+    probing: Sequence[str] = (),
+) -> Steps[Admission]:
+    """Marks as admitted what the plan chooses. Publish after this returns: it has committed.
 
-def admit(room: Mapping[Lane, int]) -> Steps[list[Hint]]:
-    """Marks up to ``room[lane]`` eligible tasks of each lane as admitted; the hints to publish, most urgent first.
-
-    Locks the rows it takes and skips those another holds. Publish after this returns: it has committed.
+    Holds the admission lock, so that nobody else admits between the count and the mark. ``rates`` are those of agents
+    that have one, per second; ``probing`` agents whose breaker is half open: what is admitted of them is the probe.
     """
-    params = {
-        "lane": [lane.value for lane in room],
-        "limit": list(room.values()),
-        "republish_s": settings.A2A_REPUBLISH_S,
-    }
-    return _hints((yield Statement(ADMIT, params)))
+    yield Statement(LOCK_SQL, LOCK)
+    flights = [Flight(*row) for row in (yield Statement(FLIGHTS, {}))]
+    rows = yield Statement(GROUPS, {"ageing_s": settings.A2A_AGEING_S})
+    waiting = [Waiting(GroupKey(*row[:4]), row[4], row[5]) for row in rows]
+    tokens = (yield from _tokens(rates)) if rates else {}
+    scene = Scene(flights, waiting, tokens)
+    chooser = plan(scene)
+    hints: list[Hint] = []
+    while asks := chooser.asks():
+        found = yield Statement(TAKE, _bind_asks(asks))
+        task_ids = chooser.take([Found(GroupKey(*row[:4]), *row[4:]) for row in found])
+        if task_ids:
+            marked = yield Statement(MARK, {"task_id": task_ids, "republish_s": settings.A2A_REPUBLISH_S})
+            hints += _hints(sorted(marked, key=lambda row: row[5]))
+    if rates:
+        yield from _draw(Counter(hint.agent for hint in hints if hint.agent in rates), rates)
+    probes = {hint.agent: (hint.task_id, hint.epoch) for hint in hints if hint.agent in probing}
+    if probes:
+        yield from mark_probes(probes)
+    in_flight = Counter(scene.in_flight) + Counter(hint.lane for hint in hints)
+    return Admission(hints=hints, in_flight=dict(in_flight), next_due_s=_next_due(waiting, rates or {}))
 
 
 def republish(*, limit: int = 500) -> Steps[list[Hint]]:
@@ -98,10 +253,41 @@ def unpublished(task_ids: Sequence[UUID]) -> Steps[None]:
     yield Statement(UNPUBLISHED, {"task_id": list(task_ids), "republish_s": settings.A2A_REPUBLISH_S})
 
 
-def outstanding() -> Steps[dict[Lane, int]]:
-    """How many tasks of each lane are admitted or running."""
-    rows = yield Statement(OUTSTANDING, {})
-    return {Lane(lane): count for lane, count in rows}
+def _tokens(rates: Mapping[str, float]) -> Steps[dict[str, int]]:
+    rows = yield Statement(BUCKETS, {"agent": list(rates)})
+    return {agent: tokens_left(debt_s, rates[agent]) for agent, debt_s in rows}
+
+
+def tokens_left(debt_s: float, rate_per_s: float) -> int:
+    """How many may go now if the bucket will be full in ``debt_s``; never more than the burst."""
+    burst = max(1, int(rate_per_s * BURST_S))
+    # A hair more, so that a debt that was added up from floats does not cost a token.
+    return max(0, int(burst - debt_s * rate_per_s + 1e-6))
+
+
+def _draw(counts: Mapping[str, int], rates: Mapping[str, float]) -> Steps[None]:
+    if counts:
+        seconds = [count / rates[agent] for agent, count in counts.items()]
+        yield Statement(DRAW, {"agent": list(counts), "seconds": seconds})
+
+
+def _bind_asks(asks: list[Ask]) -> dict[str, Any]:
+    return {
+        "lane": [ask.key.lane for ask in asks],
+        "priority": [ask.key.priority for ask in asks],
+        "agent": [ask.key.agent for ask in asks],
+        "client_id": [ask.key.client_id for ask in asks],
+        "level": [ask.level for ask in asks],
+        "seats": [ask.seats for ask in asks],
+        "ageing_s": settings.A2A_AGEING_S,
+    }
+
+
+def _next_due(waiting: list[Waiting], rates: Mapping[str, float]) -> float | None:
+    """How long until another task is due, or a token of an agent for which tasks wait."""
+    due = [group.due_in_s for group in waiting if group.due_in_s > 0]
+    due += [1 / rates[group.key.agent] for group in waiting if group.due_in_s <= 0 and group.key.agent in rates]
+    return min(due, default=None)
 
 
 def _hints(rows: list[tuple[Any, ...]]) -> list[Hint]:

@@ -22,7 +22,8 @@ class Cancelled:
 CANCEL = """
 UPDATE tasks_app_task task
 SET status = 'cancelled', epoch = epoch + 1, generation = generation + 1, lease_id = NULL, admitted_at = NULL,
-    republish_at = NULL, timeout_at = NULL, status_message = NULL, updated_at = now(), completed_at = now()
+    republish_at = NULL, timeout_at = NULL, input_expires_at = NULL, status_message = NULL,
+    updated_at = now(), completed_at = now()
 WHERE id = ANY(%(task_id)s::uuid[]) AND status IN ('pending', 'running', 'input_required', 'auth_required')
 RETURNING id, lane, generation, progress, attempt
 """

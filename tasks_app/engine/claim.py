@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -12,6 +12,8 @@ from uuid import UUID
 from django.conf import settings
 
 from tasks_app.engine.core import Statement, Steps
+from tasks_app.policies import BOUNDLESS, UNSIZED, Resources
+from tasks_app.status import Priority
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,25 +28,44 @@ class ClaimRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """What the worker that claims has to offer: the agents it can run, and what it has free for sized tasks."""
+
+    agents: tuple[str, ...]
+    free: Resources = BOUNDLESS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """A granted claim: all a handler needs. ``message`` is the A2A Message as protobuf bytes."""
+    """A granted claim: all a handler needs. ``message`` is the A2A Message as protobuf bytes.
+
+    ``spent`` of ``max_attempts`` attempts are used up without this one. ``checkpoints`` are the earlier attempts'.
+    """
 
     task_id: UUID
     attempt_id: UUID
     attempt: int
     agent: str
     lane: str
+    priority: Priority
     context_id: str
     timeout_s: float
     timeout_at: datetime
+    started_at: datetime
+    spent: int
+    max_attempts: int
     message: bytes
     parameters: dict[str, Any]
     metadata: dict[str, Any]
+    resources: Resources = UNSIZED
+    checkpoints: dict[str, Any] = field(default_factory=dict)
 
 
 _COLUMNS = """
-    task.id, task.lease_id, task.attempt, task.agent, task.lane, task.context_id, task.timeout_s, task.timeout_at
+    task.id, task.lease_id, task.attempt, task.agent, task.lane, task.priority, task.context_id, task.timeout_s,
+    task.timeout_at, task.started_at, task.spent, task.max_attempts
 """
+_REQUEST = "request.message, request.parameters, request.metadata, request.resources"
 
 CLAIM = f"""
 WITH item AS (
@@ -53,79 +74,130 @@ WITH item AS (
 ), won AS (
     UPDATE tasks_app_task task
     SET status = 'running', lease_id = item.attempt_id, epoch = task.epoch + 1, generation = task.generation + 1,
-        attempt = task.attempt + 1, progress = 0, admitted_at = NULL, republish_at = NULL, status_message = NULL,
-        started_at = COALESCE(task.started_at, now()), updated_at = now(),
+        attempt = task.attempt + 1, recorded = 0, progress = 0, admitted_at = NULL, republish_at = NULL,
+        status_message = NULL, started_at = COALESCE(task.started_at, now()), updated_at = now(),
         timeout_at = now() + task.timeout_s * interval '1 second'
     FROM item
     WHERE task.id = item.task_id AND task.epoch = item.epoch AND task.status = 'pending'
       AND task.admitted_at IS NOT NULL
+      AND (%(agents)s::text[] IS NULL OR task.agent = ANY(%(agents)s::text[]))
+      AND task.memory_mb <= %(memory_mb)s AND task.cores <= %(cores)s AND task.disk_mb <= %(disk_mb)s
     RETURNING {_COLUMNS}, task.epoch, task.generation, item.worker, item.pid
 ), attempt AS (
-    INSERT INTO tasks_app_taskattempt (id, task_id, number, epoch, worker, pid, claimed_at, lease_expires_at, traceback)
-    SELECT lease_id, id, attempt, epoch, worker, pid, now(), now() + %(lease_s)s * interval '1 second', '' FROM won
+    INSERT INTO tasks_app_taskattempt
+        (id, task_id, agent, number, epoch, worker, pid, claimed_at, lease_expires_at, traceback)
+    SELECT lease_id, id, agent, attempt, epoch, worker, pid, now(), now() + %(lease_s)s * interval '1 second', ''
+    FROM won
 ), event AS (
     INSERT INTO tasks_app_taskevent (task_id, generation, kind, status, progress, attempt, created_at)
     SELECT id, generation, 'status', 'running', 0, attempt, now() FROM won
 )
-SELECT {_COLUMNS}, request.message, request.parameters, request.metadata
+SELECT {_COLUMNS}, {_REQUEST}
 FROM won task JOIN tasks_app_taskrequest request ON request.task_id = task.id
 """  # noqa: S608 (only constants are put in)
 
 # The same execution asking again (its first answer was lost with the connection) gets the same claim.
 HELD = f"""
-SELECT {_COLUMNS}, request.message, request.parameters, request.metadata
+SELECT {_COLUMNS}, {_REQUEST}
 FROM tasks_app_task task JOIN tasks_app_taskrequest request ON request.task_id = task.id
 WHERE task.id = ANY(%(task_id)s::uuid[]) AND task.lease_id = ANY(%(attempt_id)s::uuid[])
 """  # noqa: S608
 
+# What this worker cannot run goes back to the dispatcher; the raised epoch makes the hint in the broker stale.
+UNADMIT_MISFITS = """
+UPDATE tasks_app_task task
+SET admitted_at = NULL, republish_at = NULL, publishes = 0, epoch = task.epoch + 1
+FROM unnest(%(task_id)s::uuid[], %(epoch)s::int[]) AS item(task_id, epoch)
+WHERE task.id = item.task_id AND task.epoch = item.epoch AND task.status = 'pending' AND task.admitted_at IS NOT NULL
+"""
+
+CHECKPOINTS = "SELECT task_id, name, data FROM tasks_app_checkpoint WHERE task_id = ANY(%(task_id)s::uuid[])"
+
 EXTEND = """
 UPDATE tasks_app_taskattempt SET lease_expires_at = now() + %(lease_s)s * interval '1 second'
-WHERE id = ANY(%(attempt_id)s::uuid[]) AND ended_at IS NULL
-RETURNING id
+WHERE id = ANY(%(attempt_id)s::uuid[]) AND released_at IS NULL
+RETURNING id, ended_at IS NULL
 """
 
 
-def claim(items: Sequence[ClaimRequest]) -> Steps[list[Claim | None]]:
+def claim(items: Sequence[ClaimRequest], *, offer: Offer | None = None) -> Steps[list[Claim | None]]:
     """Grants each claim whose task is pending, admitted and of the same epoch; None for the others, in order.
 
-    Idempotent for its attempt id.
+    Idempotent for its attempt id. A task whose agent the ``offer`` lacks, or that needs more than it has free, goes
+    back to the dispatcher.
     """
     names = ("task_id", "epoch", "attempt_id", "worker", "pid")
     params: dict[str, Any] = {name: [getattr(item, name) for item in items] for name in names}
-    won = _claims((yield Statement(CLAIM, params | {"lease_s": settings.A2A_LEASE_S})))
-    lost = [item for item in items if item.attempt_id not in won]
+    won = yield Statement(CLAIM, params | _bind_offer(offer) | {"lease_s": settings.A2A_LEASE_S})
+    lost = [item for item in items if item.attempt_id not in {row[1] for row in won}]
     if lost:
-        params = {name: [getattr(item, name) for item in lost] for name in ("task_id", "attempt_id")}
-        won |= _claims((yield Statement(HELD, params)))
-    return [won.get(item.attempt_id) for item in items]
+        params = {name: [getattr(item, name) for item in lost] for name in ("task_id", "attempt_id", "epoch")}
+        held = yield Statement(HELD, params)
+        won = [*won, *held]
+        if offer is not None and len(held) < len(lost):
+            yield Statement(UNADMIT_MISFITS, params)
+    checkpoints = yield from _checkpoints([row[0] for row in won if row[2] > 1])
+    claims = {row[1]: _claim(row, checkpoints.get(row[0], {})) for row in won}
+    return [claims.get(item.attempt_id) for item in items]
 
 
 def extend(attempt_ids: Sequence[UUID]) -> Steps[set[UUID]]:
-    """Moves the leases of these attempts on; the ids that still held theirs. The others have lost it."""
+    """Moves the leases of these attempts on; the ids that still held theirs. The others have lost it.
+
+    Also of attempts that lost it while their handler goes on: their slot stays taken as long as somebody says so.
+    """
     params = {"attempt_id": list(attempt_ids), "lease_s": settings.A2A_LEASE_S}
     rows = yield Statement(EXTEND, params)
-    return {row[0] for row in rows}
+    return {attempt_id for attempt_id, holds in rows if holds}
 
 
-def _claims(rows: list[tuple[Any, ...]]) -> dict[UUID, Claim]:
-    return {row[1]: _claim(row) for row in rows}
+def _bind_offer(offer: Offer | None) -> dict[str, Any]:
+    free = offer.free if offer else BOUNDLESS
+    return {
+        "agents": list(offer.agents) if offer else None,
+        "memory_mb": free.memory_mb,
+        "cores": free.cores,
+        "disk_mb": free.disk_mb,
+    }
 
 
-def _claim(row: tuple[Any, ...]) -> Claim:
-    task_id, attempt_id, attempt, agent, lane, context_id, timeout_s, timeout_at, message, parameters, metadata = row
+def _checkpoints(task_ids: list[UUID]) -> Steps[dict[UUID, dict[str, Any]]]:
+    """What earlier attempts of these tasks left, by task and name."""
+    found: dict[UUID, dict[str, Any]] = {}
+    if task_ids:
+        for task_id, name, data in (yield Statement(CHECKPOINTS, {"task_id": task_ids})):
+            found.setdefault(task_id, {})[name] = decoded(data)
+    return found
+
+
+def _claim(row: tuple[Any, ...], checkpoints: dict[str, Any]) -> Claim:
     return Claim(
-        task_id=task_id,
-        attempt_id=attempt_id,
-        attempt=attempt,
-        agent=agent,
-        lane=lane,
-        context_id=context_id,
-        timeout_s=timeout_s,
-        timeout_at=timeout_at,
-        message=bytes(message),
-        parameters=decoded(parameters),
-        metadata=decoded(metadata),
+        task_id=row[0],
+        attempt_id=row[1],
+        attempt=row[2],
+        agent=row[3],
+        lane=row[4],
+        priority=Priority(row[5]),
+        context_id=row[6],
+        timeout_s=row[7],
+        timeout_at=row[8],
+        started_at=row[9],
+        spent=row[10],
+        max_attempts=row[11],
+        message=bytes(row[12]),
+        parameters=decoded(row[13]),
+        metadata=decoded(row[14]),
+        resources=_resources(decoded(row[15])),
+        checkpoints=checkpoints,
     )
+
+
+def _resources(data: dict[str, Any]) -> Resources:
+    """What was stored when the task was accepted; nothing, if that cannot be read any more."""
+    try:
+        return UNSIZED.with_asked(data)
+    except ValueError:
+        return UNSIZED
 
 
 def decoded(value: Any) -> Any:

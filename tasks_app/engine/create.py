@@ -11,9 +11,9 @@ from typing import Any
 from uuid import UUID
 
 import uuid_utils.compat
-from django.conf import settings
 
-from tasks_app.engine.core import Statement, Steps
+from tasks_app.engine.core import Statement, Steps, transactional
+from tasks_app.policies import UNSIZED, Resources
 from tasks_app.status import Lane, Priority
 
 
@@ -21,7 +21,9 @@ from tasks_app.status import Lane, Priority
 class NewTask:
     """A task to accept; already validated. ``message`` is the A2A Message as protobuf bytes.
 
-    ``run_after`` None means at once. The id is made here, so that a repeat after a lost connection is the same task.
+    ``run_after`` None means at once; ``start_deadline_s`` counts from then. ``resources`` is what was asked for,
+    ``needs`` that and what its agent declares. ``max_queued`` is how many of its client's tasks may wait. The id is
+    made here, so that a repeat after a lost connection is the same task.
     """
 
     client_id: int
@@ -35,6 +37,9 @@ class NewTask:
     parameters: dict[str, Any] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
     resources: dict[str, Any] = field(default_factory=dict)
+    needs: Resources = UNSIZED
+    max_queued: int | None = None
+    start_deadline_s: float | None = None
     timeout_s: float
     max_attempts: int
     run_after: datetime | None = None
@@ -54,13 +59,15 @@ class Created:
     """What became of a new task.
 
     ``task_id`` is the task that now stands for the message; ``repeated`` if it stood before; ``conflict`` if it was
-    made from another request under the same message id, so that nothing was accepted.
+    made from another request under the same message id, so that nothing was accepted; ``refused`` if its client has
+    too many tasks waiting, so that nothing was accepted either.
     """
 
     task_id: UUID
     created_at: datetime
     repeated: bool = False
     conflict: bool = False
+    refused: bool = False
 
 
 CREATE = """
@@ -69,9 +76,11 @@ WITH item AS (
         %(id)s::uuid[], %(client_id)s::bigint[], %(agent)s::text[], %(lane)s::text[], %(priority)s::smallint[],
         %(context_id)s::text[], %(message_id)s::text[], %(digest)s::bytea[], %(method)s::text[], %(message)s::bytea[],
         %(parameters)s::jsonb[], %(metadata)s::jsonb[], %(resources)s::jsonb[], %(timeout_s)s::float8[],
-        %(max_attempts)s::smallint[], %(run_after)s::timestamptz[], %(batch_id)s::uuid[], %(rerun_of)s::uuid[]
+        %(max_attempts)s::smallint[], %(run_after)s::timestamptz[], %(batch_id)s::uuid[], %(rerun_of)s::uuid[],
+        %(memory_mb)s::int[], %(cores)s::float8[], %(disk_mb)s::int[], %(start_deadline_s)s::float8[]
     ) AS item(id, client_id, agent, lane, priority, context_id, message_id, digest, method, message, parameters,
-              metadata, resources, timeout_s, max_attempts, run_after, batch_id, rerun_of)
+              metadata, resources, timeout_s, max_attempts, run_after, batch_id, rerun_of, memory_mb, cores, disk_mb,
+              start_deadline_s)
 ), request AS (
     INSERT INTO tasks_app_taskrequest
         (task_id, client_id, agent, message_id, digest, method, message, parameters, metadata, resources)
@@ -81,11 +90,11 @@ WITH item AS (
 ), task AS (
     INSERT INTO tasks_app_task
         (id, client_id, agent, lane, priority, context_id, batch_id, rerun_of_id, status, progress, attempt,
-         max_attempts, epoch, generation, run_after, rank_at, publishes, timeout_s, created_at, updated_at)
+         max_attempts, epoch, generation, run_after, publishes, memory_mb, cores, disk_mb, timeout_s,
+         start_deadline_at, created_at, updated_at)
     SELECT item.id, item.client_id, agent, lane, priority, context_id, batch_id, rerun_of, 'pending', 0, 0,
-           max_attempts, 0, 1, COALESCE(run_after, now()),
-           GREATEST(run_after, now()) - (3 - priority) * %(ageing_s)s * interval '1 second',
-           0, timeout_s, now(), now()
+           max_attempts, 0, 1, GREATEST(run_after, now()), 0, memory_mb, cores, disk_mb, timeout_s,
+           GREATEST(run_after, now()) + start_deadline_s * interval '1 second', now(), now()
     FROM item JOIN request ON request.task_id = item.id
     RETURNING id, created_at
 ), event AS (
@@ -104,6 +113,13 @@ JOIN tasks_app_taskrequest request USING (client_id, agent, message_id)
 JOIN tasks_app_task task ON task.id = request.task_id
 """
 
+LOCK = "SELECT id FROM tasks_app_client WHERE id = ANY(%(client_id)s::bigint[]) ORDER BY id FOR NO KEY UPDATE"
+# Served by task_client_pending_idx.
+WAITING = """
+SELECT client.id, (SELECT count(*) FROM tasks_app_task WHERE client_id = client.id AND status = 'pending'), now()
+FROM tasks_app_client client WHERE client.id = ANY(%(client_id)s::bigint[])
+"""
+
 
 def create(items: Sequence[NewTask]) -> Steps[list[Created]]:
     """Accepts the tasks; one :class:`Created` for each, in order.
@@ -115,29 +131,65 @@ def create(items: Sequence[NewTask]) -> Steps[list[Created]]:
     made = {row[0]: Created(task_id=row[0], created_at=row[1]) for row in rows}
     missing = [item for item in items if item.id not in made]
     if missing:
-        found = yield Statement(
-            FIND,
-            {
-                "client_id": [item.client_id for item in missing],
-                "agent": [item.agent for item in missing],
-                "message_id": [item.message_id for item in missing],
-            },
-        )
-        known = {tuple(row[:3]): row[3:] for row in found}
-        for item in missing:
-            task_id, created_at, digest = known[item.client_id, item.agent, item.message_id]
-            conflict = bytes(digest) != item.digest()
-            made[item.id] = Created(task_id=task_id, created_at=created_at, repeated=True, conflict=conflict)
+        made |= yield from _find(missing)
     return [made[item.id] for item in items]
 
 
+@transactional
+def create_within(items: Sequence[NewTask]) -> Steps[list[Created]]:
+    """As :func:`create`, but of a client with a ``max_queued`` no more than may wait; the others are refused.
+
+    Locks those clients' rows, so that no other submit of theirs passes between the count and the insert.
+    """
+    limits = {item.client_id: item.max_queued for item in items if item.max_queued is not None}
+    params = {"client_id": sorted(limits)}
+    yield Statement(LOCK, params)
+    waiting = {row[0]: row[1:] for row in (yield Statement(WAITING, params))}
+    room = {client_id: limit - waiting[client_id][0] for client_id, limit in limits.items()}
+    fitting: list[NewTask] = []
+    over: list[NewTask] = []
+    for item in items:
+        fits = item.client_id not in room or room[item.client_id] > 0
+        (fitting if fits else over).append(item)
+        if fits and item.client_id in room:
+            room[item.client_id] -= 1
+    made = dict(zip((item.id for item in fitting), (yield from create(fitting)), strict=True)) if fitting else {}
+    known = (yield from _find(over)) if over else {}
+    for item in over:
+        refused = Created(task_id=item.id, created_at=waiting[item.client_id][1], refused=True)
+        made[item.id] = known.get(item.id, refused)
+    return [made[item.id] for item in items]
+
+
+def _find(items: Sequence[NewTask]) -> Steps[dict[UUID, Created]]:
+    """Who stands for the messages of these items, by the item's id; nothing for those that nobody stands for."""
+    names = ("client_id", "agent", "message_id")
+    rows = yield Statement(FIND, {name: [getattr(item, name) for item in items] for name in names})
+    known = {tuple(row[:3]): row[3:] for row in rows}
+    found = {}
+    for item in items:
+        row = known.get((item.client_id, item.agent, item.message_id))
+        if row is not None:
+            task_id, created_at, digest = row
+            conflict = bytes(digest) != item.digest()
+            found[item.id] = Created(task_id=task_id, created_at=created_at, repeated=True, conflict=conflict)
+    return found
+
+
+_PLAIN = [
+    *("id", "client_id", "agent", "context_id", "message_id", "method", "message", "timeout_s", "max_attempts"),
+    *("run_after", "batch_id", "rerun_of", "start_deadline_s"),
+]
+
+
 def _bind(items: Sequence[NewTask]) -> dict[str, Any]:
-    plain = "id client_id agent context_id message_id method message timeout_s max_attempts run_after batch_id rerun_of"
-    bound: dict[str, Any] = {name: [getattr(item, name) for item in items] for name in plain.split()}
-    for name in ("parameters", "metadata", "resources"):
+    bound: dict[str, Any] = {name: [getattr(item, name) for item in items] for name in _PLAIN}
+    for name in ("parameters", "metadata"):
         bound[name] = [json.dumps(getattr(item, name)) for item in items]
+    bound["resources"] = [json.dumps(item.needs.said()) for item in items]
+    for name in ("memory_mb", "cores", "disk_mb"):
+        bound[name] = [getattr(item.needs, name) for item in items]
     bound["lane"] = [item.lane.value for item in items]
     bound["priority"] = [int(item.priority) for item in items]
     bound["digest"] = [item.digest() for item in items]
-    bound["ageing_s"] = settings.A2A_AGEING_S
     return bound

@@ -1,57 +1,69 @@
-"""expire: ends attempts that ran past their timeout. Their tasks fail and are fenced; the workers stop the handlers."""
+"""expire: ends what ran, waited to start, or waited for its client for too long. The tasks fail and are fenced."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from uuid import UUID
 
 from tasks_app.engine.core import Statement, Steps
-from tasks_app.engine.rescue import Rescued
-from tasks_app.status import TaskStatus
+from tasks_app.engine.loss import moved
+from tasks_app.engine.records import Moved
 
 #: The worker's own limits come first; the sweep ends only what they did not.
 GRACE_S = 10.0
-ERROR = {"code": "timeout", "message": "ran longer than its timeout, and did not stop by itself"}
 
-EXPIRE = """
+# Of attempts, only those whose lease is alive: what nobody extends was not running all the time, and is rescued. The
+# worker stops the handler when it finds the lease lost; the slot stays taken until then.
+RAN = """
 WITH expired AS (
     SELECT task.id, task.lease_id FROM tasks_app_task task
     JOIN tasks_app_taskattempt attempt ON attempt.id = task.lease_id
-    WHERE task.status = 'running'
-      AND CASE WHEN %(attempt_id)s::uuid[] IS NULL
-               THEN task.timeout_at < now() - %(grace_s)s * interval '1 second' AND attempt.lease_expires_at > now()
-               ELSE task.timeout_at <= now() AND task.lease_id = ANY(%(attempt_id)s::uuid[]) END
+    WHERE task.status = 'running' AND task.timeout_at < now() - %(grace_s)s * interval '1 second'
+      AND attempt.lease_expires_at > now()
     ORDER BY task.id LIMIT %(limit)s
     FOR UPDATE OF task SKIP LOCKED
-), moved AS (
+)"""
+# Served by task_start_deadline_idx and task_input_expiry_idx.
+NOT_STARTED = """
+WITH expired AS (
+    SELECT id, lease_id FROM tasks_app_task
+    WHERE status = 'pending' AND start_deadline_at < now() AND started_at IS NULL
+    ORDER BY start_deadline_at LIMIT %(limit)s
+    FOR UPDATE SKIP LOCKED
+)"""
+NOT_ANSWERED = """
+WITH expired AS (
+    SELECT id, lease_id FROM tasks_app_task WHERE input_expires_at < now()
+    ORDER BY input_expires_at LIMIT %(limit)s
+    FOR UPDATE SKIP LOCKED
+)"""
+_FAIL = """, failed AS (
     UPDATE tasks_app_task task
     SET status = 'failed', completed_at = now(), error = %(error)s::jsonb, epoch = epoch + 1,
-        generation = generation + 1, lease_id = NULL, timeout_at = NULL, updated_at = now()
+        generation = generation + 1, lease_id = NULL, timeout_at = NULL, admitted_at = NULL, republish_at = NULL,
+        input_expires_at = NULL, updated_at = now()
     FROM expired WHERE task.id = expired.id
-    RETURNING task.id, task.lane, task.generation, task.progress, expired.lease_id
+    RETURNING task.id, task.lane, task.agent, task.priority, task.status, task.started_at, task.generation,
+              task.progress, expired.lease_id
 ), ended AS (
     UPDATE tasks_app_taskattempt attempt SET ended_at = now(), outcome = 'timed_out', error = %(error)s::jsonb
-    FROM moved WHERE attempt.id = moved.lease_id
+    FROM failed WHERE attempt.id = failed.lease_id
 ), event AS (
     INSERT INTO tasks_app_taskevent (task_id, generation, kind, status, progress, error, attempt, created_at)
-    SELECT id, generation, 'status', 'failed', progress, %(error)s::jsonb, 0, now() FROM moved
+    SELECT id, generation, 'status', 'failed', progress, %(error)s::jsonb, 0, now() FROM failed
 )
-SELECT id, lane FROM moved
+SELECT id, lane, agent, priority, status, started_at, now() FROM failed
 """
+SWEEPS = [
+    (RAN + _FAIL, {"code": "timeout", "message": "ran longer than its timeout, and did not stop by itself"}),
+    (NOT_STARTED + _FAIL, {"code": "start_deadline", "message": "could not be started before its start deadline"}),
+    (NOT_ANSWERED + _FAIL, {"code": "input_expired", "message": "the client did not answer in time"}),
+]
 
 
-def expire(attempt_ids: Sequence[UUID] | None = None, *, limit: int = 500) -> Steps[list[Rescued]]:
-    """Fails the tasks of attempts past their timeout: of these, whose process was killed, or of all (after a grace).
-
-    Of all, only those whose lease is alive: what nobody extends was not running all the time, and is rescued. A slot
-    stays taken until the handler stops.
-    """
-    params = {
-        "attempt_id": None if attempt_ids is None else list(attempt_ids),
-        "grace_s": GRACE_S,
-        "error": json.dumps(ERROR),
-        "limit": limit,
-    }
-    rows = yield Statement(EXPIRE, params)
-    return [Rescued(task_id=row[0], lane=row[1], status=TaskStatus.FAILED) for row in rows]
+def expire(*, limit: int = 500) -> Steps[list[Moved]]:
+    """Fails up to ``limit`` tasks of each kind that are past their time."""
+    expired: list[Moved] = []
+    for sql, error in SWEEPS:
+        params = {"error": json.dumps(error), "limit": limit, "grace_s": GRACE_S}
+        expired += moved((yield Statement(sql, params)))
+    return expired

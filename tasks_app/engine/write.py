@@ -1,6 +1,7 @@
 """write: what a running attempt puts on record, and its end; every row fenced by the attempt's id (D5).
 
-One statement serves progress, messages, artifacts and the finish, so that a finish carries what was still unwritten.
+One statement serves progress, messages, checkpoints, artifacts and the finish, so that a finish carries what was still
+unwritten. It is as long as what it has to store: most writes hold neither checkpoint nor artifact.
 """
 
 from __future__ import annotations
@@ -8,109 +9,50 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from functools import cache
 from typing import Any
 from uuid import UUID
 
-import uuid_utils.compat
-
 from tasks_app.engine.core import Statement, Steps
-from tasks_app.models.attempt import Outcome
-from tasks_app.status import TaskStatus
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Note:
-    """Progress (0.0–1.0), a message, or both. ``message`` is an A2A Message as protobuf bytes."""
-
-    kind: str = "progress"
-    progress: float | None = None
-    message: bytes | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chunk:
-    """One part's content; ``kind`` is text, data or raw."""
-
-    kind: str
-    content: bytes
-    media_type: str
-    filename: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ArtifactRecord:
-    """An artifact as the handler made it; ``event`` is its TaskArtifactUpdateEvent without parts."""
-
-    artifact_id: str
-    chunks: tuple[Chunk, ...]
-    event: bytes
-    name: str = ""
-    description: str = ""
-    metadata: dict[str, Any] = field(default_factory=dict)
-    id: UUID = field(default_factory=uuid_utils.compat.uuid7)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finish:
-    """The end of an attempt: the task's next state, and how the attempt itself ended."""
-
-    status: TaskStatus
-    outcome: Outcome
-    error: dict[str, str] | None = None
-    message: bytes | None = None
-    traceback: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Write:
-    """Everything one attempt has to say now, in order; ``finish`` ends it. ``progress`` is where it stood before."""
-
-    task_id: UUID
-    attempt_id: UUID
-    progress: float = 0.0
-    records: tuple[Note | ArtifactRecord, ...] = ()
-    finish: Finish | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Written:
-    """Whether the write was accepted; if not, the attempt has lost its lease and must stop. ``generation`` is the
-    task's newest after it."""
-
-    accepted: bool
-    generation: int = 0
-    lane: str = ""
-    at: datetime | None = None
-
+from tasks_app.engine.records import ArtifactRecord, CheckpointRecord, Record, Write, Written
+from tasks_app.status import Priority, TaskStatus
 
 # `fenced` is the guard: its WHERE looks only at the locked row, so it is right after any wait.
-WRITE = """
+_HEAD = """
 WITH item AS (
     SELECT * FROM unnest(
-        %(task_id)s::uuid[], %(attempt_id)s::uuid[], %(count)s::int[], %(progress)s::float8[], %(status)s::text[],
-        %(message)s::bytea[], %(error)s::jsonb[], %(outcome)s::text[], %(traceback)s::text[]
-    ) AS item(task_id, attempt_id, count, progress, status, message, error, outcome, traceback)
+        %(task_id)s::uuid[], %(attempt_id)s::uuid[], %(recorded)s::int[], %(count)s::int[], %(progress)s::float8[],
+        %(status)s::text[], %(message)s::bytea[], %(error)s::jsonb[], %(outcome)s::text[], %(traceback)s::text[],
+        %(wait_s)s::float8[], %(spend)s::int[], %(peak_rss_bytes)s::bigint[], %(cpu_s)s::float8[],
+        %(disk_bytes)s::bigint[]
+    ) AS item(task_id, attempt_id, recorded, count, progress, status, message, error, outcome, traceback, wait_s,
+              spend, peak_rss_bytes, cpu_s, disk_bytes)
 ), fenced AS (
     UPDATE tasks_app_task task
-    SET generation = task.generation + item.count, updated_at = now(),
+    SET generation = task.generation + item.count, recorded = task.recorded + item.count, updated_at = now(),
         progress = CASE WHEN item.status = 'completed' THEN 1 ELSE GREATEST(task.progress, item.progress) END,
         status = COALESCE(item.status, task.status),
         status_message = COALESCE(item.message, task.status_message),
-        error = COALESCE(item.error, task.error),
+        error = CASE WHEN item.status IS DISTINCT FROM 'pending' THEN COALESCE(item.error, task.error) END,
         epoch = task.epoch + CASE WHEN item.status IS NULL THEN 0 ELSE 1 END,
         lease_id = CASE WHEN item.status IS NULL THEN task.lease_id END,
         timeout_at = CASE WHEN item.status IS NULL THEN task.timeout_at END,
+        spent = task.spent + item.spend,
+        run_after = CASE WHEN item.status = 'pending' THEN now() + item.wait_s * interval '1 second'
+                         ELSE task.run_after END,
+        input_expires_at = CASE WHEN item.status IN ('input_required', 'auth_required')
+                                THEN now() + item.wait_s * interval '1 second' END,
         completed_at = CASE WHEN item.status IN ('completed', 'failed', 'cancelled', 'rejected') THEN now() END
     FROM item
-    WHERE task.id = item.task_id AND task.lease_id = item.attempt_id
+    WHERE task.id = item.task_id AND task.lease_id = item.attempt_id AND task.recorded = item.recorded
     RETURNING task.id, item.attempt_id, task.generation, task.generation - item.count AS base, task.attempt, task.lane,
-              item.status, item.outcome, item.error, item.traceback
+              task.agent, task.priority, task.status AS state, task.started_at, item.status, item.outcome, item.error,
+              item.traceback, item.peak_rss_bytes, item.cpu_s, item.disk_bytes
 ), ended AS (
     UPDATE tasks_app_taskattempt attempt
     SET ended_at = now(), released_at = now(), outcome = fenced.outcome, error = fenced.error,
-        traceback = fenced.traceback
+        traceback = fenced.traceback, peak_rss_bytes = fenced.peak_rss_bytes, cpu_s = fenced.cpu_s,
+        disk_bytes = fenced.disk_bytes
     FROM fenced WHERE attempt.id = fenced.attempt_id AND fenced.status IS NOT NULL
 ), event AS (
     INSERT INTO tasks_app_taskevent (task_id, generation, kind, status, progress, payload, error, attempt, created_at)
@@ -119,7 +61,18 @@ WITH item AS (
                 %(e_progress)s::float8[], %(e_payload)s::bytea[], %(e_error)s::jsonb[])
          AS e(attempt_id, nth, kind, status, progress, payload, error)
     JOIN fenced USING (attempt_id)
-), artifact AS (
+)"""
+_CHECKPOINTS = """, checkpoint AS (
+    INSERT INTO tasks_app_checkpoint (task_id, name, data, attempt, generation, created_at)
+    SELECT fenced.id, k.name, k.data, fenced.attempt, fenced.base + k.nth, now()
+    FROM unnest(%(k_attempt)s::uuid[], %(k_nth)s::int[], %(k_name)s::text[], %(k_data)s::jsonb[])
+         AS k(attempt_id, nth, name, data)
+    JOIN fenced USING (attempt_id)
+    ON CONFLICT (task_id, name) DO UPDATE
+    SET data = EXCLUDED.data, attempt = EXCLUDED.attempt, generation = EXCLUDED.generation,
+        created_at = EXCLUDED.created_at
+)"""
+_ARTIFACTS = """, artifact AS (
     INSERT INTO artifacts_app_artifact AS artifact
         (id, task_id, artifact_id, name, description, type, size_bytes, sha256, metadata, generation, created_at)
     SELECT a.id, fenced.id, a.artifact_id, a.name, a.description, a.type, a.size_bytes, a.sha256, a.metadata,
@@ -143,8 +96,17 @@ WITH item AS (
          AS c(attempt_id, nth, position, kind, media_type, filename, content)
     JOIN fenced USING (attempt_id)
     JOIN artifact ON artifact.task_id = fenced.id AND artifact.generation = fenced.base + c.nth
-)
-SELECT attempt_id, generation, lane, now() FROM fenced
+)"""
+_RESULT = "attempt_id, generation, lane, agent, priority, state, started_at, now()"
+
+# The same write again, after its answer was lost: it stands as it was written. A finish also ended the lease.
+REPEATED = """
+SELECT item.attempt_id, task.generation, task.lane, task.agent, task.priority, task.status, task.started_at, now()
+FROM unnest(%(attempt_id)s::uuid[], %(recorded)s::int[], %(outcome)s::text[]) AS item(attempt_id, recorded, outcome)
+JOIN tasks_app_taskattempt attempt ON attempt.id = item.attempt_id
+JOIN tasks_app_task task ON task.id = attempt.task_id
+WHERE task.recorded = item.recorded
+  AND (task.lease_id = attempt.id OR (attempt.outcome = item.outcome AND task.epoch = attempt.epoch + 1))
 """
 
 RELEASE = """
@@ -158,9 +120,13 @@ def write(items: Sequence[Write]) -> Steps[list[Written]]:
 
     A finish that is refused releases its attempt's slot: its handler has stopped, whoever ended it before.
     """
-    rows = yield Statement(WRITE, _bind(items))
-    done = {row[0]: Written(accepted=True, generation=row[1], lane=row[2], at=row[3]) for row in rows}
-    stopped = [item.attempt_id for item in items if item.finish and item.attempt_id not in done]
+    kinds = {type(record) for item in items for record in item.records}
+    sql = _statement(artifacts=ArtifactRecord in kinds, checkpoints=CheckpointRecord in kinds)
+    done = _written((yield Statement(sql, _bind(items))))
+    lost = [item for item in items if item.attempt_id not in done]
+    if lost:
+        done |= _written((yield Statement(REPEATED, _bind_repeated(lost))))
+    stopped = [item.attempt_id for item in lost if item.finish and item.attempt_id not in done]
     if stopped:
         yield from release(stopped)
     return [done.get(item.attempt_id, Written(accepted=False)) for item in items]
@@ -171,11 +137,37 @@ def release(attempt_ids: Sequence[UUID]) -> Steps[None]:
     yield Statement(RELEASE, {"attempt_id": list(attempt_ids)})
 
 
-_ITEM = "task_id attempt_id count progress status message error outcome traceback"
+@cache
+def _statement(*, artifacts: bool, checkpoints: bool) -> str:
+    middle = (_CHECKPOINTS if checkpoints else "") + (_ARTIFACTS if artifacts else "")
+    return f"{_HEAD}{middle}\nSELECT {_RESULT} FROM fenced"
+
+
+def _written(rows: list[tuple[Any, ...]]) -> dict[UUID, Written]:
+    return {
+        row[0]: Written(
+            accepted=True,
+            generation=row[1],
+            lane=row[2],
+            agent=row[3],
+            priority=Priority(row[4]),
+            status=TaskStatus(row[5]),
+            started_at=row[6],
+            at=row[7],
+        )
+        for row in rows
+    }
+
+
+_ITEM = (
+    "task_id attempt_id recorded count progress status message error outcome traceback wait_s spend peak_rss_bytes "
+    "cpu_s disk_bytes"
+)
 _EVENT = "e_attempt e_nth e_kind e_status e_progress e_payload e_error"
+_CHECKPOINT = "k_attempt k_nth k_name k_data"
 _ARTIFACT = "a_attempt a_nth a_id a_artifact_id a_name a_description a_type a_size a_sha256 a_metadata"
 _CHUNK = "c_attempt c_nth c_position c_kind c_media_type c_filename c_content"
-_NAMES = f"{_ITEM} {_EVENT} {_ARTIFACT} {_CHUNK}".split()
+_NAMES = f"{_ITEM} {_EVENT} {_CHECKPOINT} {_ARTIFACT} {_CHUNK}".split()
 
 
 def _bind(items: Sequence[Write]) -> dict[str, list[Any]]:
@@ -183,41 +175,63 @@ def _bind(items: Sequence[Write]) -> dict[str, list[Any]]:
     for item in items:
         progress, message = item.progress, None
         for nth, record in enumerate(item.records, 1):
-            if isinstance(record, ArtifactRecord):
-                _bind_artifact(bound, item.attempt_id, nth, record)
-                _bind_event(bound, item.attempt_id, nth, "artifact", "running", progress, record.event, None)
-            else:
-                progress = max(progress, record.progress or 0.0)
-                message = record.message or message
-                _bind_event(bound, item.attempt_id, nth, record.kind, "running", progress, record.message, None)
+            kind, payload = _bind_record(bound, item, nth, record)
+            if kind in ("progress", "message"):
+                progress = max(progress, record.progress or 0.0)  # type: ignore[union-attr]
+                message = payload or message
+            _append(bound, _EVENT, (item.attempt_id, nth, kind, "running", progress, payload, None))
         _bind_item(bound, item, progress, message)
     return bound
 
 
+def _bind_record(bound: dict[str, list[Any]], item: Write, nth: int, record: Record) -> tuple[str, bytes | None]:
+    """The kind and the payload of the record's event."""
+    if isinstance(record, ArtifactRecord):
+        _bind_artifact(bound, item.attempt_id, nth, record)
+        return "artifact", record.event
+    if isinstance(record, CheckpointRecord):
+        later = item.records[nth:]
+        if not any(isinstance(other, CheckpointRecord) and other.name == record.name for other in later):
+            # One row may not be written twice in a statement: of checkpoints of one name the last counts.
+            _append(bound, _CHECKPOINT, (item.attempt_id, nth, record.name, record.data))
+        return "checkpoint", record.name.encode()
+    return record.kind, record.message
+
+
 def _bind_item(bound: dict[str, list[Any]], item: Write, progress: float, message: bytes | None) -> None:
-    finish, count = item.finish, len(item.records)
+    finish = item.finish
     error = json.dumps(finish.error) if finish and finish.error else None
     if finish:
-        count += 1
         message = finish.message
         last = 1.0 if finish.status == TaskStatus.COMPLETED else progress
-        _bind_event(bound, item.attempt_id, count, "status", finish.status.value, last, finish.message, error)
+        event = (item.attempt_id, item.count, "status", finish.status.value, last, finish.message, error)
+        _append(bound, _EVENT, event)
     values = (
         item.task_id,
         item.attempt_id,
-        count,
+        item.recorded,
+        item.count,
         progress,
         finish.status.value if finish else None,
         message,
         error,
         finish.outcome.value if finish else None,
         finish.traceback if finish else None,
+        finish.wait_s if finish else None,
+        int(finish.spend) if finish else 0,
+        finish.usage.peak_rss_bytes if finish else None,
+        finish.usage.cpu_s if finish else None,
+        finish.usage.disk_bytes if finish else None,
     )
     _append(bound, _ITEM, values)
 
 
-def _bind_event(bound: dict[str, list[Any]], *values: Any) -> None:
-    _append(bound, _EVENT, values)
+def _bind_repeated(items: Sequence[Write]) -> dict[str, list[Any]]:
+    return {
+        "attempt_id": [item.attempt_id for item in items],
+        "recorded": [item.recorded + item.count for item in items],
+        "outcome": [item.finish.outcome.value if item.finish else None for item in items],
+    }
 
 
 def _bind_artifact(bound: dict[str, list[Any]], attempt_id: UUID, nth: int, record: ArtifactRecord) -> None:
@@ -225,18 +239,9 @@ def _bind_artifact(bound: dict[str, list[Any]], attempt_id: UUID, nth: int, reco
     for position, chunk in enumerate(record.chunks):
         digest.update(chunk.content)
         size_bytes += len(chunk.content)
-        values: tuple[Any, ...] = (
-            attempt_id,
-            nth,
-            position,
-            chunk.kind,
-            chunk.media_type,
-            chunk.filename,
-            chunk.content,
-        )
-        _append(bound, _CHUNK, values)
+        part = (attempt_id, nth, position, chunk.kind, chunk.media_type, chunk.filename, chunk.content)
+        _append(bound, _CHUNK, part)
     media_type = record.chunks[0].media_type if record.chunks else "application/octet-stream"
-    metadata = json.dumps(record.metadata)
     values = (
         attempt_id,
         nth,
@@ -247,7 +252,7 @@ def _bind_artifact(bound: dict[str, list[Any]], attempt_id: UUID, nth: int, reco
         media_type,
         size_bytes,
         digest.digest(),
-        metadata,
+        json.dumps(record.metadata),
     )
     _append(bound, _ARTIFACT, values)
 

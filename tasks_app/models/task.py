@@ -67,10 +67,8 @@ class Task(models.Model):
     #: Events the present attempt has recorded: a write that is repeated after its answer was lost is recognised by it.
     recorded = models.IntegerField(default=0, db_default=0)
 
-    #: Not before this instant.
+    #: Not before this instant, which is never before its creation. Waiting counts from here: see ``dispatch/plan``.
     run_after = models.DateTimeField()
-    #: ``run_after`` less the priority's boost: the order of dispatch, with ageing built in.
-    rank_at = models.DateTimeField()
     #: What it needs of a worker, as asked or as its agent declares; 0 is «not said», and is always there.
     memory_mb = models.PositiveIntegerField(default=0, db_default=0)
     cores = models.FloatField(default=0.0, db_default=0.0)
@@ -101,7 +99,7 @@ class Task(models.Model):
                 "priority",
                 "agent",
                 "client",
-                "rank_at",
+                "run_after",
                 "id",
                 name="task_dispatch_idx",
                 condition=Q(status=TaskStatus.PENDING, admitted_at__isnull=True),

@@ -11,14 +11,15 @@ from django.utils import timezone
 
 from tasks_app import engine
 from tasks_app.models import Client, Task, TaskEvent, TaskRequest
-from tasks_app.status import Priority
-from tests.factory import Factory, new_task
+from tasks_app.policies import Resources
+from tasks_app.status import Lane, Priority
+from tests.factory import Factory, admit, new_task
 
 pytestmark = pytest.mark.django_db
 
 
 def test_a_new_task_has_its_row_its_request_and_its_first_event(owner: Client) -> None:
-    item = new_task(owner, parameters={"a": 1}, metadata={"b": [2]}, resources={"memory_mb": 3})
+    item = new_task(owner, parameters={"a": 1}, metadata={"b": [2]}, needs=Resources(memory_mb=3))
     created = engine.run(engine.create, [item])[0]
     task = Task.objects.get(id=created.task_id)
     assert (task.status, task.generation, task.epoch, task.attempt, task.progress) == ("pending", 1, 0, 0, 0.0)
@@ -70,12 +71,13 @@ def test_dispatch_order_is_by_priority_then_time_with_ageing(owner: Client, fact
     waited |= {"high for 9 minutes": (Priority.HIGH, 9), "normal now": (Priority.NORMAL, 0)}
     ids = {factory.pending(priority=priority): name for name, (priority, _) in waited.items()}
     for task_id, name in ids.items():
-        Task.objects.filter(id=task_id).update(rank_at=F("rank_at") - timedelta(minutes=waited[name][1]))
-    ordered = [ids[task.id] for task in Task.objects.order_by("rank_at")]
+        Task.objects.filter(id=task_id).update(run_after=F("run_after") - timedelta(minutes=waited[name][1]))
+    ordered = [ids[hint.task_id] for hint in admit({Lane.IO: 9})]
     assert ordered == ["low for 31 minutes", "critical now", "high for 9 minutes", "normal now"]
 
 
 def test_a_start_in_the_past_does_not_overtake(factory: Factory) -> None:
     past = factory.pending(priority=Priority.LOW, run_after=timezone.now() - timedelta(days=3650))
     now = factory.pending(priority=Priority.LOW)
-    assert Task.objects.get(id=past).rank_at >= Task.objects.get(id=now).rank_at
+    assert Task.objects.get(id=past).run_after == Task.objects.get(id=past).created_at
+    assert [hint.task_id for hint in admit({Lane.IO: 9})] == [past, now]

@@ -14,7 +14,7 @@ from tasks_app import engine
 from tasks_app.engine import ArtifactRecord, Chunk, Finish, Note
 from tasks_app.models import Outcome, SweepTick, Task, TaskAttempt, TaskEvent
 from tasks_app.status import Lane, Priority, TaskStatus
-from tests.factory import Factory, claim_request, completed, generations
+from tests.factory import Factory, admit, claim_request, completed, generations, lost
 
 pytestmark = pytest.mark.django_db
 
@@ -30,15 +30,15 @@ def artifact(name: str, *contents: bytes) -> ArtifactRecord:
 def test_admission_takes_the_most_urgent_and_no_more_than_there_is_room_for(factory: Factory) -> None:
     low, critical = factory.pending(priority=Priority.LOW), factory.pending(priority=Priority.CRITICAL)
     normal = factory.pending()
-    hints = engine.run(engine.admit, {Lane.IO: 2})
+    hints = admit({Lane.IO: 2})
     assert [hint.task_id for hint in hints] == [critical, normal]
-    assert [hint.task_id for hint in engine.run(engine.admit, {Lane.IO: 9})] == [low]
-    assert engine.run(engine.admit, {Lane.IO: 9}) == []
+    assert [hint.task_id for hint in admit({Lane.IO: 9})] == [low]
+    assert admit({Lane.IO: 9}) == []
 
 
 def test_a_task_is_not_admitted_before_its_time(factory: Factory) -> None:
     factory.pending(run_after=timezone.now() + timedelta(minutes=1))
-    assert engine.run(engine.admit, {Lane.IO: 9}) == []
+    assert admit({Lane.IO: 9}) == []
 
 
 def test_what_nobody_claims_is_published_again_with_the_same_epoch(factory: Factory) -> None:
@@ -141,7 +141,7 @@ def test_a_later_attempt_replaces_an_artifact_of_the_same_id(factory: Factory) -
     factory.write(first, artifact("a", b"old"))
     factory.lose_lease(first)
     engine.run(engine.rescue)
-    engine.run(engine.admit, {Lane.IO: 1})
+    admit({Lane.IO: 1})
     factory.write(factory.claim(first.task_id), artifact("a", b"newer"), finish=completed())
     kept = Artifact.objects.get()
     assert kept.size_bytes == 5
@@ -172,7 +172,7 @@ def test_a_rescued_task_runs_again_under_a_new_epoch_and_an_old_hint_does_not_st
     claim = factory.claimed()
     factory.lose_lease(claim)
     engine.run(engine.rescue)
-    assert [hint.epoch for hint in engine.run(engine.admit, {Lane.IO: 1})] == [2]
+    assert [hint.epoch for hint in admit({Lane.IO: 1})] == [2]
     assert engine.run(engine.claim, [claim_request(claim.task_id, epoch=0)]) == [None]
     assert factory.claim(claim.task_id).attempt == 2
 
@@ -190,7 +190,7 @@ def test_a_task_that_lost_all_its_attempts_fails_and_says_so(factory: Factory) -
 
 def test_a_dead_process_is_rescued_at_once_by_its_attempt(factory: Factory) -> None:
     claim, other = factory.claimed(), factory.claimed()
-    engine.run(engine.rescue, [claim.attempt_id], cause=Outcome.PROCESS_LOST)
+    engine.run(engine.lose, [lost(claim.attempt_id)])
     assert Task.objects.get(id=claim.task_id).status == TaskStatus.PENDING
     assert Task.objects.get(id=other.task_id).status == TaskStatus.RUNNING
     assert TaskAttempt.objects.get(id=claim.attempt_id).outcome == Outcome.PROCESS_LOST
@@ -249,9 +249,16 @@ def test_a_process_killed_for_running_too_long_does_not_run_its_task_again(facto
     late, in_time = factory.claimed(), factory.claimed()
     run_late(late.task_id, timedelta(seconds=1))
     ids = [late.attempt_id, in_time.attempt_id]
-    assert [task.task_id for task in engine.run(engine.expire, ids)] == [late.task_id]
-    rescued = engine.run(engine.rescue, ids, cause=Outcome.PROCESS_LOST)
-    assert [task.task_id for task in rescued] == [in_time.task_id]
+    moved = engine.run(engine.lose, [lost(attempt_id) for attempt_id in ids])
+    assert {task.task_id: task.status for task in moved} == {
+        late.task_id: TaskStatus.FAILED,
+        in_time.task_id: TaskStatus.PENDING,
+    }
+    assert Task.objects.get(id=late.task_id).error == {
+        "code": "timeout",
+        "message": "ran longer than its timeout, and was killed",
+    }
+    assert TaskAttempt.objects.get(id=late.attempt_id).outcome == Outcome.TIMED_OUT
 
 
 # cancel ----------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from tasks_app import engine
 from tasks_app.engine import Finish
 from tasks_app.models import Outcome, Task
 from tasks_app.status import TERMINAL, TRANSITIONS, Lane, TaskStatus
-from tests.factory import Factory, claim_request, completed
+from tests.factory import Factory, admit, claim_request, completed, lost
 
 pytestmark = pytest.mark.django_db
 S = TaskStatus
@@ -46,10 +46,10 @@ VERBS = ["claim", *FINISHES, "rescue", "expire", "cancel"]
 
 def apply(verb: str, task: Task, factory: Factory) -> None:
     if verb == "claim":
-        engine.run(engine.admit, {Lane.IO: 100})
+        admit({Lane.IO: 100})
         engine.run(engine.claim, [claim_request(task.id, task.epoch)])
     elif verb == "rescue":
-        engine.run(engine.rescue, list(task.attempts.values_list("id", flat=True)), cause=Outcome.PROCESS_LOST)
+        engine.run(engine.lose, [lost(attempt_id) for attempt_id in task.attempts.values_list("id", flat=True)])
     elif verb == "expire":
         Task.objects.filter(id=task.id, status=S.RUNNING).update(timeout_at=timezone.now() - timedelta(hours=1))
         engine.run(engine.expire)
@@ -85,6 +85,7 @@ def test_the_database_refuses_what_the_table_refuses(before: S, after: S, factor
         "completed_at": now if after in TERMINAL else None,
         "lease_id": task_id if after == S.RUNNING else None,
         "admitted_at": None,
+        "input_expires_at": None,
     }
     sql = f"UPDATE tasks_app_task SET {', '.join(f'{name} = %s' for name in set_to)} WHERE id = %s"  # noqa: S608
     verdict = contextlib.nullcontext() if allowed else pytest.raises(IntegrityError, match="cannot go from")

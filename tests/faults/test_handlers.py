@@ -46,20 +46,45 @@ def test_a_synchronous_handler_is_interrupted_at_its_timeout(live: Live) -> None
 
 
 @pytest.mark.parametrize(
-    ("text", "code"),
+    ("text", "code", "attempts"),
     [
-        ("ValueError", "handler_error"),
-        ("MemoryError", "out_of_memory"),
-        ("nonsense", "bad_result"),
-        ("nan", "bad_result"),
-        ("progress", "bad_result"),
-        ("unknown", "handler_error"),
+        ("ValueError", "handler_error", 3),
+        ("MemoryError", "out_of_memory", 1),
+        ("nonsense", "bad_result", 1),
+        ("nan", "bad_result", 1),
+        ("progress", "bad_result", 1),
+        ("progress of 7", "handler_error", 3),
+        ("progress of NaN", "handler_error", 3),
+        ("unknown", "handler_error", 3),
     ],
 )
-def test_what_a_handler_raises_or_returns_ends_its_task_readably(live: Live, text: str, code: str) -> None:
+def test_what_a_handler_raises_or_returns_ends_its_task_readably(
+    live: Live, text: str, code: str, attempts: int
+) -> None:
+    """What nobody expected is tried again; what the handler or a limit says of it is not."""
     task = live.ended(live.submit("raises", text))
-    assert (task["status"], task["attempt"]) == ("failed", 1)
-    assert task["error"]["code"] == code, task["error"]
+    assert (task["status"], task["error"]["code"], task["attempt"]) == ("failed", code, attempts)
+    assert [a["outcome"] for a in task["attempts"]] == ["retried"] * (attempts - 1) + ["failed"]
+    assert task["attempts"][-1]["error"]["message"]
+
+
+@pytest.mark.parametrize("agent", ["flaky", "flaky-io"])
+def test_a_failure_is_tried_again_after_the_delay_its_handler_names(live: Live, agent: str) -> None:
+    task = live.ended(live.submit(agent))
+    assert (task["status"], task["attempt"]) == ("completed", 4)
+    assert [a["outcome"] for a in task["attempts"]] == ["retried", "snoozed", "retried", "completed"]
+    codes = [a["error"] and a["error"]["code"] for a in task["attempts"]]
+    assert codes == ["busy", "snoozed", "handler_error", None]
+    spent, waited = live.sql(
+        "SELECT max(spent), min(again.claimed_at - before.ended_at) >= interval '0.3 s' FROM tasks_app_task"
+        " JOIN tasks_app_taskattempt again ON again.task_id = tasks_app_task.id"
+        " JOIN tasks_app_taskattempt before ON before.task_id = again.task_id AND before.number = again.number - 1"
+        " WHERE tasks_app_task.id = %s AND before.outcome <> 'retried' OR before.number = 1 AND before.task_id = %s",
+        task["id"],
+        task["id"],
+    )[0]
+    assert (spent, waited) == (3, True)
+    assert [part["text"] for message in task["messages"] for part in message["parts"]][-1] == "found step 3"
 
 
 @pytest.mark.parametrize("text", ["SystemExit", "KeyboardInterrupt"])

@@ -33,7 +33,6 @@ OPTIONS: list[tuple[str, Any]] = [
         for value in each("0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "2026-13-01T00:00Z")
     ],
     *[(name, value) for name in ("parameters", "resources") for value in each([], "x", "", 0, 5, True, False, [{}])],
-    *[("resources", value) for value in each({"memory": NUL}, {NUL: 1}, {"a": [{"b": NUL}]})],
     ("unknown", 1),
     ("Priority", "high"),
 ]
@@ -48,6 +47,16 @@ PARAMETERS: list[tuple[str, dict[str, Any], str]] = [
     ("sleep", {"steps": None}, "parameters.steps"),
     ("imaging", {"window_center": 1}, "parameters"),
     ("imaging", {"preview_px": 2**62}, "parameters.preview_px"),
+]
+RESOURCES: list[tuple[dict[str, Any], str]] = [
+    ({"memory": 1}, "resources.memory"),
+    ({"memory_mb": NUL}, "resources.memory_mb"),
+    ({"memory_mb": -1}, "resources.memory_mb"),
+    ({"memory_mb": 1.5}, "resources.memory_mb"),
+    ({"memory_mb": 2**31}, "resources.memory_mb"),
+    ({"disk_mb": [1]}, "resources.disk_mb"),
+    ({"cores": True}, "resources.cores"),
+    ({"cpu_s": {"a": [{"b": NUL}]}}, "resources.cpu_s"),
 ]
 MESSAGES: list[tuple[Any, str]] = [
     *[(value, "message") for value in each(None, [], "hello", "", 5, True)],
@@ -127,6 +136,13 @@ def test_parameters_that_do_not_fit_the_agents_schema_are_named(
     refused_by_rest(shut_doors, rest_body(agent=agent, parameters=parameters), field=field)
     path = f"message.metadata.{EXTENSION}.{field}"
     refused_by_jsonrpc(shut_doors, with_options(parameters=parameters), field=path, agent=agent)
+
+
+@pytest.mark.parametrize(("resources", "field"), RESOURCES)
+def test_resources_that_make_no_sense_are_named(shut_doors: Doors, resources: dict[str, Any], field: str) -> None:
+    refused_by_rest(shut_doors, rest_body(resources=resources), field=field)
+    path = f"message.metadata.{EXTENSION}.{field}"
+    refused_by_jsonrpc(shut_doors, with_options(resources=resources), field=path)
 
 
 @pytest.mark.parametrize(("said", "field"), MESSAGES)

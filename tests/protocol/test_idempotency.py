@@ -46,7 +46,7 @@ def test_the_two_doors_know_each_others_messages(doors: Doors) -> None:
         {"priority": "low"},
         {"timeout_s": 7},
         {"run_after": "2026-01-31T12:00:00Z"},
-        {"resources": {"gpus": 1}},
+        {"resources": {"cores": 1}},
         {"metadata": {"other": 1}},
     ],
 )

@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 from a2a.types import Message, Part, Role, TaskArtifactUpdateEvent
 
-from tasks_app.engine import ArtifactRecord, Claim, Note
+from tasks_app.engine import ArtifactRecord, CheckpointRecord, Claim, Note, Record
 from tests.protocol.doors import nested
 from workers.context import Context, LeaseLost
 
@@ -19,13 +19,12 @@ class Recorder:
 
     def __init__(self) -> None:
         self.lost = False
-        self.records: list[Note | ArtifactRecord] = []
+        self.records: list[Record] = []
 
-    def add(self, record: Note | ArtifactRecord) -> None:
+    def add(self, record: Record) -> None:
         self.records.append(record)
 
-    def keep(self, record: Note | ArtifactRecord) -> None:
-        self.records.append(record)
+    store = keep = add
 
 
 @pytest.fixture
@@ -39,7 +38,7 @@ def ctx(recorder: Recorder) -> Context:
     message = Message(message_id="m", role=Role.ROLE_USER, parts=parts)
     fields: dict[str, Any] = dict.fromkeys(Claim.__dataclass_fields__)
     fields |= {"task_id": uuid4(), "context_id": "c", "attempt": 1, "message": message.SerializeToString()}
-    fields |= {"parameters": {"a": 1}, "metadata": {"b": 2}}
+    fields |= {"parameters": {"a": 1}, "metadata": {"b": 2}, "checkpoints": {"page": 7}}
     return Context(Claim(**fields), recorder)
 
 
@@ -161,4 +160,32 @@ def test_after_its_lease_was_lost_a_handler_says_nothing_more(ctx: Context, reco
     for say in (ctx.check, lambda: ctx.progress(0.5), lambda: ctx.say("x"), lambda: ctx.artifact("x", name="a")):
         with pytest.raises(LeaseLost):
             say()
+    assert recorder.records == []
+
+
+def test_a_checkpoint_is_json_under_a_name_and_is_found_again(ctx: Context, recorder: Recorder) -> None:
+    assert ctx.checkpoints == {"page": 7}
+    ctx.checkpoint("page", 8)
+    assert recorder.records == [CheckpointRecord(name="page", data="8")]
+    assert ctx.checkpoints == {"page": 8}
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "complaint"),
+    [
+        ("", 1, "name"),
+        ("x" * 65, 1, "name"),
+        ("a\x00", 1, "name"),
+        ("a", {1, 2}, "checkpoint data"),
+        ("a", float("nan"), "Out of range"),
+        ("a", "\x00", "NUL"),
+        ("a", nested(200), "nested"),
+        ("a", "x" * 1_100_000, "limit"),
+    ],
+)
+def test_a_checkpoint_that_cannot_be_stored_is_the_handlers_error(
+    ctx: Context, recorder: Recorder, name: str, data: Any, complaint: str
+) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        ctx.checkpoint(name, data)
     assert recorder.records == []

@@ -1,0 +1,102 @@
+"""What operators and clients change of tasks that wait: priority, time, admission; and new tasks from ended ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+from a2a.types import Message
+
+from tasks_app.engine.claim import decoded
+from tasks_app.engine.core import Statement, Steps
+from tasks_app.engine.create import Created, NewTask, create
+from tasks_app.policies import Resources
+from tasks_app.status import TERMINAL, Lane, Priority
+
+# A hint that is in the broker already carries the old place in the queue: the raised epoch makes it stale.
+_UNADMITTED = """admitted_at = NULL, republish_at = NULL, publishes = 0,
+        epoch = task.epoch + (task.admitted_at IS NOT NULL)::int"""
+RESCHEDULE = f"""
+UPDATE tasks_app_task task
+SET priority = COALESCE(%(priority)s::smallint, task.priority),
+    run_after = CASE WHEN %(run_after)s::timestamptz IS NULL THEN task.run_after
+                     ELSE GREATEST(%(run_after)s::timestamptz, now()) END,
+    updated_at = now(), {_UNADMITTED}
+WHERE id = ANY(%(task_id)s::uuid[]) AND status = 'pending'
+RETURNING id
+"""  # noqa: S608 (only constants are put in)
+UNADMIT = f"""
+UPDATE tasks_app_task task SET {_UNADMITTED}
+WHERE status = 'pending' AND admitted_at IS NOT NULL
+  AND (agent = ANY(%(agent)s::text[]) OR client_id = ANY(%(client_id)s::bigint[])
+       OR (lane, priority) IN (SELECT * FROM unnest(%(lane)s::text[], %(priority)s::smallint[])))
+"""  # noqa: S608
+ENDED = """
+SELECT task.id, task.client_id, task.agent, task.priority, task.context_id, task.timeout_s, task.max_attempts,
+       task.batch_id, request.message, request.method, request.parameters, request.metadata, request.resources
+FROM tasks_app_task task JOIN tasks_app_taskrequest request ON request.task_id = task.id
+WHERE task.id = ANY(%(task_id)s::uuid[]) AND task.status = ANY(%(terminal)s::text[])
+ORDER BY task.id
+"""
+
+
+def reschedule(
+    task_ids: Sequence[UUID], *, priority: Priority | None = None, run_after: datetime | None = None
+) -> Steps[list[UUID]]:
+    """Gives those of the tasks that are still pending another priority, another time, or both; their ids."""
+    params = {"task_id": sorted(task_ids), "priority": priority, "run_after": run_after}
+    rows = yield Statement(RESCHEDULE, params)
+    return [row[0] for row in rows]
+
+
+def unadmit(
+    *,
+    agents: Sequence[str] = (),
+    client_ids: Sequence[int] = (),
+    queues: Sequence[tuple[Lane, Priority]] = (),
+) -> Steps[None]:
+    """Takes back what was admitted of these and not yet claimed: they were paused, or their breaker opened."""
+    params: dict[str, Any] = {
+        "agent": list(agents),
+        "client_id": list(client_ids),
+        "lane": [lane.value for lane, _ in queues],
+        "priority": [int(priority) for _, priority in queues],
+    }
+    yield Statement(UNADMIT, params)
+
+
+def rerun(task_ids: Sequence[UUID], *, lanes: dict[str, Lane]) -> Steps[list[Created]]:
+    """Makes a new task of each of these that has ended, which names it as ``rerun_of``; what was made, in order of id.
+
+    ``lanes`` are those of the agents there are; a task of another agent is left out, since nothing could run it.
+    """
+    params = {"task_id": sorted(task_ids), "terminal": sorted(TERMINAL)}
+    rows = yield Statement(ENDED, params)
+    items = [_again(row, lanes[row[2]]) for row in rows if row[2] in lanes]
+    return (yield from create(items)) if items else []
+
+
+def _again(row: tuple[Any, ...], lane: Lane) -> NewTask:
+    message = Message.FromString(bytes(row[8]))
+    message.message_id = f"rerun-{uuid4()}"
+    resources = decoded(row[12])
+    return NewTask(
+        client_id=row[1],
+        agent=row[2],
+        lane=lane,
+        priority=Priority(row[3]),
+        context_id=row[4],
+        timeout_s=row[5],
+        max_attempts=row[6],
+        batch_id=row[7],
+        message_id=message.message_id,
+        message=message.SerializeToString(deterministic=True),
+        method=row[9],
+        parameters=decoded(row[10]),
+        metadata=decoded(row[11]),
+        resources=resources,
+        needs=Resources().with_asked(resources),
+        rerun_of=row[0],
+    )

@@ -1,0 +1,47 @@
+"""prune: deletes what ended long ago, with its events, attempts, checkpoints and artifacts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from uuid import UUID
+
+from tasks_app.engine.core import Statement, Steps, transactional
+from tasks_app.status import TaskStatus
+
+# Served by task_ended_idx. Two sweeps at once take different tasks; a handler that still runs keeps its task.
+PICK = """
+SELECT task.id FROM unnest(%(status)s::text[], %(age_s)s::float8[]) AS kept(status, age_s), LATERAL (
+    SELECT id FROM tasks_app_task
+    WHERE tasks_app_task.status = kept.status AND completed_at IS NOT NULL
+      AND completed_at < now() - kept.age_s * interval '1 second'
+      AND NOT EXISTS (SELECT FROM tasks_app_taskattempt WHERE task_id = tasks_app_task.id AND released_at IS NULL)
+    ORDER BY completed_at LIMIT %(limit)s
+    FOR UPDATE SKIP LOCKED
+) task
+LIMIT %(limit)s
+"""
+# A rerun outlives what it repeats, and no longer names it.
+FORGET = "UPDATE tasks_app_task SET rerun_of_id = NULL WHERE rerun_of_id = ANY(%(task_id)s::uuid[])"
+DELETE = """
+WITH chunk AS (DELETE FROM artifacts_app_artifactchunk WHERE task_id = ANY(%(task_id)s::uuid[])),
+artifact AS (DELETE FROM artifacts_app_artifact WHERE task_id = ANY(%(task_id)s::uuid[])),
+event AS (DELETE FROM tasks_app_taskevent WHERE task_id = ANY(%(task_id)s::uuid[])),
+checkpoint AS (DELETE FROM tasks_app_checkpoint WHERE task_id = ANY(%(task_id)s::uuid[])),
+attempt AS (DELETE FROM tasks_app_taskattempt WHERE task_id = ANY(%(task_id)s::uuid[])),
+request AS (DELETE FROM tasks_app_taskrequest WHERE task_id = ANY(%(task_id)s::uuid[]))
+DELETE FROM tasks_app_task WHERE id = ANY(%(task_id)s::uuid[]) RETURNING id
+"""
+
+
+@transactional
+def prune(keep_s: Mapping[TaskStatus, float], *, limit: int = 500) -> Steps[list[UUID]]:
+    """Deletes up to ``limit`` tasks that ended longer ago than ``keep_s`` of their state says; their ids.
+
+    A state that is not named is kept for ever.
+    """
+    params = {"status": [status.value for status in keep_s], "age_s": list(keep_s.values()), "limit": limit}
+    task_ids = [row[0] for row in (yield Statement(PICK, params))]
+    if task_ids:
+        yield Statement(FORGET, {"task_id": task_ids})
+        yield Statement(DELETE, {"task_id": task_ids})
+    return task_ids

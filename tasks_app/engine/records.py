@@ -1,0 +1,138 @@
+"""What a running attempt puts on record, as values; ``engine/write`` stores them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import uuid_utils.compat
+
+from tasks_app.models.attempt import Outcome
+from tasks_app.status import Priority, TaskStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """Progress (0.0–1.0), a message, or both. ``message`` is an A2A Message as protobuf bytes."""
+
+    kind: str = "progress"
+    progress: float | None = None
+    message: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointRecord:
+    """What the next attempt shall find under ``name``. ``data`` is JSON as text."""
+
+    name: str
+    data: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """One part's content; ``kind`` is text, data or raw."""
+
+    kind: str
+    content: bytes
+    media_type: str
+    filename: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArtifactRecord:
+    """An artifact as the handler made it; ``event`` is its TaskArtifactUpdateEvent without parts."""
+
+    artifact_id: str
+    chunks: tuple[Chunk, ...]
+    event: bytes
+    name: str = ""
+    description: str = ""
+    metadata: dict[str, Any] = field(default_factory=dict)
+    id: UUID = field(default_factory=uuid_utils.compat.uuid7)
+
+
+Record = Note | CheckpointRecord | ArtifactRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What an attempt used, as far as it was measured: bytes, seconds of processor time, bytes."""
+
+    peak_rss_bytes: int | None = None
+    cpu_s: float | None = None
+    disk_bytes: int | None = None
+
+
+#: Nobody measured.
+UNMEASURED = Usage()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finish:
+    """The end of an attempt: the task's next state, and how the attempt itself ended.
+
+    ``wait_s``: into pending, how long not to run it; into input or auth required, how long to wait for the client.
+    ``spend``: whether it counts against the attempts of the task.
+    """
+
+    status: TaskStatus
+    outcome: Outcome
+    error: dict[str, str] | None = None
+    message: bytes | None = None
+    traceback: str = ""
+    wait_s: float = 0.0
+    spend: bool = True
+    usage: Usage = UNMEASURED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Write:
+    """Everything one attempt has to say now, in order; ``finish`` ends it.
+
+    ``progress`` is where it stood before, ``recorded`` how many records and ends it had written before: a write that
+    is repeated, because the answer to it was lost, is recognised by that and changes nothing.
+    """
+
+    task_id: UUID
+    attempt_id: UUID
+    progress: float = 0.0
+    recorded: int = 0
+    records: tuple[Record, ...] = ()
+    finish: Finish | None = None
+
+    @property
+    def count(self) -> int:
+        """How many events it makes."""
+        return len(self.records) + (self.finish is not None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """Whether the write was accepted; if not, the attempt has lost its lease and must stop.
+
+    ``generation`` is the task's newest after it, ``status`` the task's state, ``at`` the database's clock.
+    """
+
+    accepted: bool
+    generation: int = 0
+    lane: str = ""
+    agent: str = ""
+    priority: Priority = Priority.NORMAL
+    status: TaskStatus = TaskStatus.RUNNING
+    started_at: datetime | None = None
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moved:
+    """A task that somebody else than its attempt moved on: a sweep, a worker's parent, an operator."""
+
+    task_id: UUID
+    lane: str
+    agent: str
+    priority: Priority
+    status: TaskStatus
+    started_at: datetime | None = None
+    at: datetime | None = None
