@@ -24,7 +24,11 @@ def _execute(job: Any) -> str:
     run: Run | None = getattr(job.request, "a2a_run", None)
     if run is None:
         return "not claimed"
-    node.current().runner.execute(run)
+    try:
+        node.current().runner.execute(run)
+    except Exception as error:
+        run.error = error  # Celery hands its signals a copy, or another exception where this one cannot be pickled
+        raise
     return "done"
 
 

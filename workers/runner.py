@@ -53,6 +53,8 @@ class Run:
 
     claim: Claim
     recorder: CpuRecorder | IoRecorder
+    #: What the handler raised.
+    error: Exception | None = None
 
 
 class LaneRunner(Protocol):

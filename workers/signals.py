@@ -111,9 +111,10 @@ def fail(sender: Any, exception: BaseException, **_: Any) -> None:
     run = getattr(sender.request, "a2a_run", None)
     if run is None:
         return
-    if isinstance(exception, LeaseLost):
-        log.info("%s", exception)
-    node.current().runner.finish(run, runner.finish_of(run, exception))
+    error = run.error or exception
+    if isinstance(error, LeaseLost):
+        log.info("%s", error)
+    node.current().runner.finish(run, runner.finish_of(run, error))
 
 
 @task_revoked.connect
