@@ -48,6 +48,11 @@ app.conf.update(
             "schedule": settings.A2A_SWEEP_S,
             "options": {"queue": SYSTEM_QUEUE, "expires": settings.A2A_SWEEP_S},
         },
+        "prune": {
+            "task": "a2a.prune",
+            "schedule": settings.A2A_PRUNE_S,
+            "options": {"queue": SYSTEM_QUEUE, "expires": settings.A2A_PRUNE_S},
+        },
     },
 )
 app.conf["CELERY_DB_REUSE_MAX"] = settings.CELERY_DB_REUSE_MAX

@@ -55,6 +55,14 @@ A2A_REPUBLISH_S = env.float("A2A_REPUBLISH_S", default=2.0)
 #: How often beat looks for expired leases.
 A2A_SWEEP_S = env.float("A2A_SWEEP_S", default=5.0)
 
+# --- Retention (days; 0 keeps for ever) ---------------------------------------------------------------------------------
+#: How long completed, cancelled and rejected tasks are kept after their end, with all that belongs to them.
+A2A_KEEP_DAYS = env.float("A2A_KEEP_DAYS", default=30.0)
+#: How long failed tasks are kept: they wait to be looked at and run again.
+A2A_KEEP_FAILED_DAYS = env.float("A2A_KEEP_FAILED_DAYS", default=90.0)
+#: How often beat deletes what is past its time, in seconds.
+A2A_PRUNE_S = env.float("A2A_PRUNE_S", default=60.0)
+
 # --- Database: the truth ----------------------------------------------------------------------------------------------
 DATABASES = {"default": env.db_url("DATABASE_URL", default="postgresql://a2a@127.0.0.1:5432/a2a")}
 #: Lets the engine's statements be prepared (Django turns it off; its own queries still bind in the client), planned

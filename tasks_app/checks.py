@@ -36,6 +36,7 @@ POSITIVE = (
     "A2A_AGEING_S",
     "A2A_REPUBLISH_S",
     "A2A_SWEEP_S",
+    "A2A_PRUNE_S",
     "A2A_WEB_POOL_SIZE",
 )
 

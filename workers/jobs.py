@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from celery import shared_task
 from django.db import Error, connection
 
+from tasks_app import retention
 from tasks_app.agents import AgentError, Snooze
 from tasks_app.dispatch.loop import sweep
 from tasks_app.dispatch.queues import JOB_NAMES
@@ -44,9 +47,23 @@ def run_io(job: Any, task_id: str, epoch: int) -> str:
 
 @shared_task(name="a2a.rescue")
 def rescue() -> int:
-    """Beat's sweep; how many tasks it rescued."""
-    try:
+    """Beat's sweep over leases and deadlines; how many tasks it moved."""
+    with _reconnecting():
         return len(sweep())
+
+
+@shared_task(name="a2a.prune")
+def prune() -> int:
+    """Beat's sweep over what ended long ago; how many tasks it deleted."""
+    with _reconnecting():
+        return retention.prune()
+
+
+@contextmanager
+def _reconnecting() -> Iterator[None]:
+    """After an error of the database the next job opens a new connection."""
+    try:
+        yield
     except Error:
-        connection.close()  # the next sweep opens a new one
+        connection.close()
         raise

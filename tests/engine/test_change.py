@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -10,7 +11,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from artifacts_app.models import Artifact, ArtifactChunk
-from tasks_app import engine
+from tasks_app import engine, retention
 from tasks_app.engine import Created
 from tasks_app.models import Checkpoint, Client, Outcome, Task, TaskAttempt, TaskEvent, TaskRequest
 from tasks_app.policies import Resources
@@ -143,6 +144,21 @@ def test_a_task_whose_handler_still_runs_is_not_pruned(factory: Factory) -> None
     assert engine.run(engine.prune, {TaskStatus.CANCELLED: 60.0}) == []
     engine.run(engine.release, [claim.attempt_id])
     assert engine.run(engine.prune, {TaskStatus.CANCELLED: 60.0}) == [claim.task_id]
+
+
+@pytest.mark.django_db
+def test_the_sweep_keeps_what_the_settings_say(factory: Factory, settings: Any) -> None:
+    failed = factory.finished(engine.Finish(status=TaskStatus.FAILED, outcome=Outcome.FAILED))
+    done = factory.finished()
+    for task_id in (failed, done):
+        ended_days_ago(task_id, 40)
+    settings.A2A_KEEP_DAYS = 0
+    assert retention.prune() == 0
+    settings.A2A_KEEP_DAYS = 30
+    assert retention.prune() == 1
+    assert Task.objects.get().id == failed
+    settings.A2A_KEEP_FAILED_DAYS = 39
+    assert (retention.prune(), retention.prune()) == (1, 0)
 
 
 @pytest.mark.django_db(transaction=True)

@@ -1,0 +1,30 @@
+"""How long ended tasks are kept, and the sweep that deletes the others."""
+
+from __future__ import annotations
+
+from django.conf import settings
+
+from tasks_app import engine
+from tasks_app.status import TERMINAL, TaskStatus
+
+DAY_S = 86_400.0
+#: A run deletes at most this many times a batch, so that it never holds its worker for long.
+BATCHES_MAX = 20
+BATCH = 500
+
+
+def keep_s() -> dict[TaskStatus, float]:
+    """How long tasks of each terminal state are kept after their end, in seconds; one not named for ever."""
+    days = dict.fromkeys(TERMINAL, settings.A2A_KEEP_DAYS) | {TaskStatus.FAILED: settings.A2A_KEEP_FAILED_DAYS}
+    return {status: count * DAY_S for status, count in days.items() if count > 0}
+
+
+def prune() -> int:
+    """Deletes what is past its time, as much as one run may; how many tasks went. What is left goes next time."""
+    kept, gone = keep_s(), 0
+    for _ in range(BATCHES_MAX if kept else 0):
+        pruned = len(engine.run(engine.prune, kept, limit=BATCH))
+        gone += pruned
+        if pruned < BATCH:
+            break
+    return gone
