@@ -55,7 +55,7 @@ A2A_REPUBLISH_S = env.float("A2A_REPUBLISH_S", default=2.0)
 #: How often beat looks for expired leases.
 A2A_SWEEP_S = env.float("A2A_SWEEP_S", default=5.0)
 
-# --- Retention (days; 0 keeps for ever) ---------------------------------------------------------------------------------
+# --- Retention (days; 0 keeps for ever) -------------------------------------------------------------------------------
 #: How long completed, cancelled and rejected tasks are kept after their end, with all that belongs to them.
 A2A_KEEP_DAYS = env.float("A2A_KEEP_DAYS", default=30.0)
 #: How long failed tasks are kept: they wait to be looked at and run again.
