@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.db import IntegrityError, connection, transaction
@@ -13,7 +15,8 @@ from django.utils import timezone
 from tasks_app import engine
 from tasks_app.engine import Finish
 from tasks_app.models import Outcome, Task
-from tasks_app.status import TERMINAL, TRANSITIONS, Lane, TaskStatus
+from tasks_app.policies import BreakerPolicy
+from tasks_app.status import INTERRUPTED, TERMINAL, TRANSITIONS, Lane, Priority, TaskStatus
 from tests.factory import Factory, admit, claim_request, completed, lost
 
 pytestmark = pytest.mark.django_db
@@ -27,8 +30,15 @@ EXPECTED = {
     ("reject", S.RUNNING): S.REJECTED,
     ("retry", S.RUNNING): S.PENDING,
     ("ask", S.RUNNING): S.INPUT_REQUIRED,
+    ("snooze", S.RUNNING): S.PENDING,
+    ("lose", S.RUNNING): S.PENDING,
+    ("lose for good", S.RUNNING): S.FAILED,
+    ("hand back", S.RUNNING): S.PENDING,
     ("rescue", S.RUNNING): S.PENDING,
     ("expire", S.RUNNING): S.FAILED,
+    ("expire", S.PENDING): S.FAILED,
+    ("expire", S.INPUT_REQUIRED): S.FAILED,
+    ("expire", S.AUTH_REQUIRED): S.FAILED,
     ("cancel", S.PENDING): S.CANCELLED,
     ("cancel", S.RUNNING): S.CANCELLED,
     ("cancel", S.INPUT_REQUIRED): S.CANCELLED,
@@ -39,20 +49,45 @@ FINISHES = {
     "fail": Finish(status=S.FAILED, outcome=Outcome.FAILED),
     "reject": Finish(status=S.REJECTED, outcome=Outcome.REJECTED),
     "retry": Finish(status=S.PENDING, outcome=Outcome.RETRIED),
+    "snooze": Finish(status=S.PENDING, outcome=Outcome.SNOOZED, spend=False),
     "ask": Finish(status=S.INPUT_REQUIRED, outcome=Outcome.COMPLETED),
 }
-VERBS = ["claim", *FINISHES, "rescue", "expire", "cancel"]
+LOSSES = {
+    "lose": lost(uuid4()),
+    "lose for good": lost(uuid4(), Outcome.CPU_LIMIT, final=True),
+    "hand back": lost(uuid4(), Outcome.HANDED_BACK, spend=False, released=False),
+}
+VERBS = ["claim", *FINISHES, *LOSSES, "rescue", "expire", "cancel", "reschedule", "unadmit", "rerun", "judge", "prune"]
+PAST = timedelta(hours=1)
 
 
 def apply(verb: str, task: Task, factory: Factory) -> None:
     if verb == "claim":
         admit({Lane.IO: 100})
         engine.run(engine.claim, [claim_request(task.id, task.epoch)])
+    elif verb in LOSSES:
+        ids = task.attempts.values_list("id", flat=True)
+        engine.run(engine.lose, [replace(LOSSES[verb], attempt_id=attempt_id) for attempt_id in ids])
     elif verb == "rescue":
-        engine.run(engine.lose, [lost(attempt_id) for attempt_id in task.attempts.values_list("id", flat=True)])
+        task.attempts.update(lease_expires_at=timezone.now() - PAST)
+        engine.run(engine.rescue)
     elif verb == "expire":
-        Task.objects.filter(id=task.id, status=S.RUNNING).update(timeout_at=timezone.now() - timedelta(hours=1))
+        Task.objects.filter(id=task.id).update(
+            timeout_at=timezone.now() - PAST,
+            start_deadline_at=timezone.now() - PAST,
+            input_expires_at=timezone.now() - PAST if task.status in INTERRUPTED else None,
+        )
         engine.run(engine.expire)
+    elif verb == "reschedule":
+        engine.run(engine.reschedule, [task.id], priority=Priority.LOW, run_after=timezone.now() + PAST)
+    elif verb == "unadmit":
+        engine.run(engine.unadmit, agents=["echo"])
+    elif verb == "rerun":
+        engine.run(engine.rerun, [task.id], lanes={"echo": Lane.IO})
+    elif verb == "judge":
+        engine.run(engine.judge, {"echo": BreakerPolicy(failures=1)})
+    elif verb == "prune":
+        engine.run(engine.prune, dict.fromkeys(TERMINAL, 86_400.0))
     elif verb == "cancel":
         engine.run(engine.request_cancel, [task.id], by="a test")
     else:
