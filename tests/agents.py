@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from typing import Any
@@ -48,6 +49,14 @@ def flaky(ctx: Any) -> None:
 @agent("flaky-io", lane="io", description="The same, on the event loop.")
 async def flaky_io(ctx: Any) -> None:
     flaky(ctx)
+
+
+@agent("swallows", lane="io", description="Swallows its cancellation, for as many seconds as the text says.")
+async def swallows(ctx: Any) -> None:
+    until = time.monotonic() + float(ctx.text)
+    while time.monotonic() < until:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(0.05)
 
 
 @agent("exits-io", lane="io", description="Asks the process of the event loop to exit.")

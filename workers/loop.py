@@ -23,6 +23,8 @@ from workers.recording import IoRecorder
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 TICK_S = 0.5
+#: How long a handler that was told to stop may go on before that is reported.
+STOP_GRACE_S = 5.0
 
 
 class IoLoop:
@@ -38,6 +40,8 @@ class IoLoop:
         self._claimer: Flusher[ClaimRequest, Claim | None] = Flusher(self._claim_all, is_poison=is_poison)
         self._writer: Flusher[Write, Written] = Flusher(self._write_all, is_poison=is_poison, size_bytes=_size_bytes)
         self._running: dict[UUID, tuple[IoRecorder, asyncio.Future[Any] | None]] = {}
+        self._stop_asked_at: dict[UUID, float] = {}
+        self._reported: set[UUID] = set()
         self.loop.call_soon(self._tick)
         self._thread.start()
 
@@ -52,10 +56,23 @@ class IoLoop:
         self.loop.call_soon_threadsafe(function, *args)
 
     def stop(self, attempt_id: UUID) -> None:
-        """Cancels the coroutine of an attempt that lost its lease; a synchronous handler sees ``cancelled``."""
+        """Cancels the coroutine of an attempt that lost its lease; a synchronous handler sees ``cancelled``.
+
+        One that goes on all the same is fenced and keeps its slot: it is told again, and reported once.
+        """
         recorder, future = self._running.get(attempt_id, (None, None))
-        if recorder is not None:
-            recorder.stopping = True
+        if recorder is None:
+            return
+        asked_at = self._stop_asked_at.setdefault(attempt_id, time.monotonic())
+        if recorder.stopping and time.monotonic() - asked_at > STOP_GRACE_S and attempt_id not in self._reported:
+            self._reported.add(attempt_id)
+            log.error(
+                "attempt %s of task %s (%s) was told to stop and goes on: it holds a slot until it ends",
+                attempt_id,
+                recorder.claim.task_id,
+                recorder.claim.agent,
+            )
+        recorder.stopping = True
         if future is not None:
             self.call(future.cancel)
 
@@ -75,6 +92,8 @@ class IoLoop:
 
     def ended(self, attempt_id: UUID) -> None:
         self._running.pop(attempt_id, None)
+        self._stop_asked_at.pop(attempt_id, None)
+        self._reported.discard(attempt_id)
 
     def _run_for_ever(self) -> None:
         while True:

@@ -31,6 +31,21 @@ def test_a_handler_that_ignores_a_cancel_is_killed_and_its_slot_lives_on(live: L
     assert (task["status"], task["attempt"], task["attempts"][0]["outcome"]) == ("cancelled", 1, "cancelled")
 
 
+def test_a_coroutine_that_swallows_its_cancellation_is_fenced_and_reported_and_holds_its_slot(live: Live) -> None:
+    task_id = live.submit("swallows", "9")
+    live.running(task_id)
+    assert live.http.post(f"/api/v1/tasks/{task_id}/cancel/").json()["status"] == "cancelled"
+    wait_for(
+        lambda: f"task {task_id} (swallows) was told to stop and goes on" in live.stack.log("worker-io"),
+        what="a report",
+    )
+    assert not released(live, task_id)
+    assert live.ended(live.submit("echo"))["status"] == "completed"
+    # Longer than its lease of six seconds: the slot is its own until it stops.
+    wait_for(lambda: released(live, task_id), what="it ends by itself")
+    assert live.task(task_id)["status"] == "cancelled"
+
+
 def test_a_handler_that_ignores_its_timeout_is_killed_and_its_task_has_failed(live: Live) -> None:
     task_id = live.submit("stubborn", timeout_s=1)
     task = live.ended(task_id)
