@@ -51,6 +51,11 @@ def process(*command: str, env: dict[str, str]) -> Iterator[subprocess.Popen[byt
                 running.wait()
 
 
+def finished(*command: str, env: dict[str, str]) -> None:
+    """Runs the command to its end. Raises CalledProcessError if it fails."""
+    subprocess.run(command, env={**os.environ, **env}, check=True, stdout=subprocess.DEVNULL)
+
+
 def answers(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -1,0 +1,150 @@
+"""``python -m benchmarks.scale.calls``: calls the engine's verbs on one database, as told on standard input.
+
+A line ``{"cycles": n}`` is answered with the times of n calls of each verb, in milliseconds; ``{"plans": "<file>"}``
+writes the plans of one more cycle to the file and is answered with the buffers that each verb touched. One cycle
+submits a task, admits one, claims and finishes it, and sweeps. To follow the engine, change the functions of CALLS.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import django
+
+django.setup()
+
+from django.db import connection
+
+from benchmarks.scale.plans import Plans
+from benchmarks.seed import new_task
+from tasks_app import engine
+from tasks_app.a2a.extension import TaskOptions
+from tasks_app.dispatch.plan import Plan, Rules
+from tasks_app.engine import Claim, ClaimRequest, Finish, Hint, Steps, Write
+from tasks_app.models import Client, Outcome
+from tasks_app.policies import BreakerPolicy
+from tasks_app.status import TERMINAL, Lane, TaskStatus
+from workers.context import Context
+
+
+@dataclass
+class Cycle:
+    """What one call leaves for the next."""
+
+    client_id: int
+    hint: Hint | None = None
+    claim: Claim | None = None
+    records: list[Any] = field(default_factory=list)
+
+    # What a context asks of its recorder.
+    lost = False
+
+    def keep(self, record: Any) -> None:
+        self.records.append(record)
+
+    add = keep
+
+
+def submit(cycle: Cycle) -> Callable[[], Any]:
+    task = new_task(cycle.client_id, "noop", TaskOptions())
+    return lambda: engine.run(engine.create, [task])
+
+
+def admit(cycle: Cycle) -> Callable[[], Any]:
+    def call() -> None:
+        room = {Lane.CPU: 1}
+        admission = engine.run(engine.admit, lambda scene: Plan(room, Rules(), scene, served={}))
+        (cycle.hint,) = admission.hints
+
+    return call
+
+
+def claim(cycle: Cycle) -> Callable[[], Any]:
+    assert cycle.hint is not None
+    request = ClaimRequest(
+        task_id=cycle.hint.task_id, epoch=cycle.hint.epoch, attempt_id=uuid4(), worker="bench-cpu", pid=1
+    )
+
+    def call() -> None:
+        (cycle.claim,) = engine.run(engine.claim, [request])
+
+    return call
+
+
+def finish(cycle: Cycle) -> Callable[[], Any]:
+    assert cycle.claim is not None
+    cycle.records.clear()
+    Context(cycle.claim, cycle).result("done")
+    end = Finish(status=TaskStatus.COMPLETED, outcome=Outcome.COMPLETED)
+    item = Write(
+        task_id=cycle.claim.task_id, attempt_id=cycle.claim.attempt_id, records=tuple(cycle.records), finish=end
+    )
+
+    def call() -> None:
+        assert engine.run(engine.write, [item])[0].accepted
+
+    return call
+
+
+def sweep(verb: Callable[..., Steps[Any]], *args: Any) -> Callable[[Cycle], Callable[[], Any]]:
+    """A verb that needs nothing of the cycle."""
+    return lambda cycle: lambda: engine.run(verb, *args)
+
+
+KEEP_S = dict.fromkeys(sorted(TERMINAL), 30 * 86_400.0)
+BREAKERS = {"noop": BreakerPolicy(rate=0.5), "echo": BreakerPolicy(rate=0.5)}
+CALLS: dict[str, Callable[[Cycle], Callable[[], Any]]] = {
+    "submit": submit,
+    "admit": admit,
+    "claim": claim,
+    "finish": finish,
+    "republish": sweep(engine.republish),
+    "rescue": sweep(engine.rescue),
+    "expire": sweep(engine.expire),
+    "prune": sweep(engine.prune, KEEP_S),
+    "judge": sweep(engine.judge, BREAKERS),
+    "tick": sweep(engine.tick),
+    "sweep_is_late": sweep(engine.sweep_is_late),
+}
+
+
+def main() -> None:
+    cycle = Cycle(client_id=Client.objects.order_by("id")[0].pk)
+    for line in sys.stdin:
+        asked = json.loads(line)
+        answer = _plans(cycle, Path(asked["plans"])) if "plans" in asked else _times(cycle, asked["cycles"])
+        print(json.dumps(answer), flush=True)
+
+
+def _times(cycle: Cycle, cycles: int) -> dict[str, list[float]]:
+    times: dict[str, list[float]] = {name: [] for name in CALLS}
+    for _ in range(cycles):
+        for name, prepare in CALLS.items():
+            call = prepare(cycle)
+            began = time.perf_counter()
+            call()
+            times[name].append(1000 * (time.perf_counter() - began))
+    return times
+
+
+def _plans(cycle: Cycle, file: Path) -> dict[str, int]:
+    buffers: dict[str, int] = {}
+    with file.open("w") as output, Plans(connection.connection) as plans:
+        for name, prepare in CALLS.items():
+            call = prepare(cycle)
+            plans.clear()
+            call()
+            buffers[name] = plans.buffers
+            output.write(f"==== {name}: {plans.buffers} buffers\n{plans.text}\n\n")
+    return buffers
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""``python -m benchmarks.seed <agent> <tasks> <priority> <parameters>``: puts tasks in, as a door would."""
+
+from __future__ import annotations
+
+import json
+import sys
+from uuid import uuid4
+
+import django
+
+django.setup()
+
+from a2a.types import Message, Part, Role
+
+from tasks_app import agents, engine, operations
+from tasks_app.a2a.extension import TaskOptions
+from tasks_app.engine import NewTask
+from tasks_app.models import Client
+from tasks_app.status import Priority
+from tasks_app.wakeups import DISPATCH, bell
+
+BATCH = 500
+
+
+def main(agent: str, tasks: str, priority: str, parameters: str) -> None:
+    """All are made first, so that the first and the last are accepted at nearly the same time."""
+    client_id = Client.objects.get_or_create(name="local")[0].pk
+    options = TaskOptions(priority=Priority.parse(priority), parameters=json.loads(parameters))
+    new = [new_task(client_id, agent, options) for _ in range(int(tasks))]
+    for start in range(0, len(new), BATCH):
+        engine.run(engine.create, new[start : start + BATCH])
+        bell.ring([(DISPATCH, "")])
+
+
+def new_task(client_id: int, agent: str, options: TaskOptions) -> NewTask:
+    message = Message(message_id=str(uuid4()), role=Role.ROLE_USER, parts=[Part(text="hello")])
+    return operations.new_task(
+        client_id=client_id,
+        spec=agents.get(agent),
+        message=message,
+        options=options,
+        metadata={},
+        method="SendMessage",
+    )
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
