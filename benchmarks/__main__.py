@@ -25,12 +25,12 @@ class Benchmark:
 
 BENCHMARKS = {
     "submit": Benchmark(submit.main, "1 min"),
-    "drain": Benchmark(drain.main, "2 min"),
-    "latency": Benchmark(latency.main, "1.5 min"),
-    "priority": Benchmark(priority.main, "1 min"),
+    "drain": Benchmark(drain.main, "3 min"),
+    "latency": Benchmark(latency.main, "2 min"),
+    "priority": Benchmark(priority.main, "1.5 min"),
     "burst": Benchmark(burst.main, "1 min"),
-    "resources": Benchmark(resources.main, "2 min"),
-    "scale": Benchmark(scale.main, "6 min, 4 GB of disk"),
+    "resources": Benchmark(resources.main, "2.5 min"),
+    "scale": Benchmark(scale.main, "4 min, 2.5 GB of disk"),
     "memory": Benchmark(memory.main, "0.5 min"),
 }
 
@@ -69,7 +69,7 @@ def _help() -> str:
     lines = ["python -m benchmarks [<name> [<size>=<number> ...]] ...; if none is named, all of them in turn:"]
     for name, benchmark in BENCHMARKS.items():
         sizes = " ".join(f"{size}={default}" for size, default in benchmark.sizes.items())
-        lines.append(f"  {name:<10} about {benchmark.takes:<20} {sizes}".rstrip())
+        lines.append(f"  {name:<10} about {benchmark.takes:<24} {sizes}".rstrip())
     return "\n".join(lines)
 
 
