@@ -1,7 +1,7 @@
 """The Celery app: its queues from lanes and priorities, and what beat triggers.
 
-A message is a hint, ``{task_id, epoch}``; losing or repeating it changes only latency. Queues are quorum queues, with a
-dead-letter exchange for what no worker can read.
+A message is a hint, ``{task_id, epoch}``; losing or repeating it changes only latency. On RabbitMQ queues are quorum
+queues, with a dead-letter exchange for what no worker can read; the other brokers know neither.
 """
 
 import os
@@ -14,21 +14,27 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "a2a_project.settings")
 
 from django.conf import settings
 
-from tasks_app.dispatch.queues import queue_name
-from tasks_app.status import Lane, Priority
+from tasks_app.brokers import options
+from tasks_app.dispatch.queues import DEAD_QUEUE, SYSTEM_QUEUE, at_broker, queue_names
+from tasks_app.status import Lane
 
-EXCHANGE = Exchange("a2a", type="direct", durable=True)
-DEAD_EXCHANGE = Exchange("a2a.dead", type="fanout", durable=True)
-DEAD_QUEUE = Queue("a2a.dead", DEAD_EXCHANGE, queue_arguments={"x-queue-type": "quorum", "x-max-length": 10_000})
-SYSTEM_QUEUE = "a2a.system"
+ON_RABBITMQ = options.kind(settings.CELERY_BROKER_URL) == options.AMQP
+EXCHANGE = Exchange(at_broker("a2a"), type="direct", durable=True)
+DEAD_EXCHANGE = Exchange(at_broker(DEAD_QUEUE), type="fanout", durable=True)
+QUORUM = {"x-queue-type": "quorum"}
 
 
 def _queue(name: str) -> Queue:
-    arguments = {"x-queue-type": "quorum", "x-dead-letter-exchange": DEAD_EXCHANGE.name}
-    return Queue(name, EXCHANGE, routing_key=name, queue_arguments=arguments)
+    """Known by its name to ``-Q``, to schedules and to us, whatever stands before it at the broker."""
+    arguments = QUORUM | {"x-dead-letter-exchange": DEAD_EXCHANGE.name} if ON_RABBITMQ else None
+    here = at_broker(name)
+    return Queue(here, EXCHANGE, routing_key=here, alias=name, queue_arguments=arguments)
 
 
-QUEUES = [_queue(queue_name(lane, priority)) for lane in Lane for priority in Priority] + [_queue(SYSTEM_QUEUE)]
+def _dead_queue() -> Queue | None:
+    arguments = QUORUM | {"x-max-length": 10_000}
+    return Queue(DEAD_EXCHANGE.name, DEAD_EXCHANGE, queue_arguments=arguments) if ON_RABBITMQ else None
+
 
 # Celery adds a step that declares 28 delay queues for ETAs wherever it sees quorum queues. Nothing here has an ETA.
 Consumer.Blueprint.default_steps = {step for step in Consumer.Blueprint.default_steps if "delayed_delivery" not in step}
@@ -36,11 +42,15 @@ Consumer.Blueprint.default_steps = {step for step in Consumer.Blueprint.default_
 app = Celery("a2a_project")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.conf.update(
-    task_queues=QUEUES,
+    task_queues=[_queue(name) for lane in Lane for name in queue_names(lane)] + [_queue(SYSTEM_QUEUE)],
     task_default_queue=SYSTEM_QUEUE,
     task_default_exchange=EXCHANGE.name,
-    task_default_routing_key=SYSTEM_QUEUE,
+    task_default_routing_key=at_broker(SYSTEM_QUEUE),
     task_create_missing_queues=False,
+    # Two installations on one broker would hear each other's remote control and events.
+    control_exchange=at_broker("celery"),
+    event_exchange=at_broker("celeryev"),
+    event_queue_prefix=at_broker("celeryev"),
     imports=["workers.jobs", "workers.signals"],
     beat_schedule={
         "rescue": {
@@ -57,4 +67,4 @@ app.conf.update(
 )
 app.conf["CELERY_DB_REUSE_MAX"] = settings.CELERY_DB_REUSE_MAX
 # For `manage.py a2a --validate-queues`, which may not import this module. Not one of task_queues: nobody consumes it.
-app.conf["a2a_dead_queue"] = DEAD_QUEUE
+app.conf["a2a_dead_queue"] = _dead_queue()

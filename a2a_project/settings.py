@@ -8,6 +8,8 @@ from pathlib import Path
 
 import environ
 
+from tasks_app.brokers.options import transport_options
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
 for _file in (BASE_DIR / ".env", BASE_DIR / ".a2a" / "run" / "env"):
@@ -93,6 +95,11 @@ REDIS_URL = env.str("REDIS_URL", default="")
 
 # --- Celery: broker and jobs -----------------------------------------------------------------------------------------
 CELERY_BROKER_URL = env.str("A2A_BROKER_URL", default="amqp://guest:guest@127.0.0.1:5672//")
+#: More options for kombu's transport of that broker, as a JSON object; see tasks_app/brokers/options.py for ours.
+A2A_BROKER_OPTIONS = env.str("A2A_BROKER_OPTIONS", default="")
+CELERY_BROKER_TRANSPORT_OPTIONS = transport_options(CELERY_BROKER_URL, A2A_BROKER_OPTIONS)
+#: Stands before the name of each queue and exchange, so that two installations can share one broker.
+A2A_QUEUE_PREFIX = env.str("A2A_QUEUE_PREFIX", default="")
 #: Celery's Django fixup would close the connection around every job; keep it.
 CELERY_DB_REUSE_MAX = 1_000_000_000
 CELERY_TASK_IGNORE_RESULT = True
@@ -104,11 +111,6 @@ CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TIMEZONE = "UTC"
-CELERY_BROKER_TRANSPORT_OPTIONS = (
-    {"queue_order_strategy": "priority", "visibility_timeout": 86_400, "socket_keepalive": True}
-    if CELERY_BROKER_URL.startswith("redis")
-    else {"confirm_publish": False}
-)
 DJANGO_CELERY_BEAT_TZ_AWARE = True
 
 # --- Django -----------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ what the process does, not whether it exists: a process that hangs fails it.
 - ``worker``: the Worker row of this container is fresh, which is what the dispatcher counts slots by.
 - ``database``: a session from this container has just spoken to PostgreSQL. The dispatcher does each second, active or
   standing by; beat each five seconds, when it looks for changed schedules.
-- ``broker``: this container has a connection to the broker; Celery's heartbeats close a dead one.
+- ``broker``: this container has a connection to the broker; Celery's heartbeats close a dead one. To SQS there is none.
 """
 
 from __future__ import annotations
@@ -66,6 +66,8 @@ def database() -> None:
 
 def broker() -> None:
     url = urlsplit(os.environ["A2A_BROKER_URL"])
+    if url.scheme == "sqs":
+        return
     port = url.port or DEFAULT_PORTS.get(url.scheme, 0)
     addresses = {info[4][0] for info in socket.getaddrinfo(url.hostname, port, type=socket.SOCK_STREAM)}
     if not any(peer == (address, port) for peer in connected_peers() for address in addresses):

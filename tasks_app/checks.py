@@ -6,6 +6,7 @@ but the check tagged ``database``, which Django runs only where it is asked to.
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from collections.abc import Sequence
 from typing import Any, cast
@@ -19,11 +20,14 @@ from django.db import connections
 from django.db.backends.postgresql.base import DatabaseWrapper
 
 from tasks_app import agents
+from tasks_app.brokers import options
 
 #: Names stand in addresses and in queues' arguments: those of DNS labels.
 AGENT_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
-#: What Celery can be driven through here; the others lose what a task manager needs (remote control, priorities).
-BROKER_SCHEMES = ("amqp", "amqps", "redis", "rediss", "redis+socket", "memory", "sqs")
+#: What every broker's names can hold; SQS has 80 characters for a name, and some of them are ours.
+QUEUE_PREFIX = re.compile(r"[A-Za-z0-9._-]{0,40}")
+#: What kombu's SQS transport imports.
+SQS_NEEDS = ("boto3", "pycurl")
 LOOPBACK = {"localhost", "127.0.0.1", "[::1]", "::1", ".localhost"}
 #: The first with NULLS NOT DISTINCT.
 POSTGRESQL_MIN = 150_000
@@ -101,15 +105,44 @@ def leases(**_: Any) -> list[CheckMessage]:
 
 @register
 def broker(**_: Any) -> list[CheckMessage]:
-    """E006 for a scheme that is not supported, W003 for a broker inside one process."""
-    scheme = urlsplit(settings.CELERY_BROKER_URL).scheme
-    if scheme not in BROKER_SCHEMES:
-        text = f"A2A_BROKER_URL has the scheme '{scheme}', which is not supported."
-        return [Error(text, hint=f"Supported are {', '.join(BROKER_SCHEMES)}.", id="a2a.E006")]
-    if scheme == "memory":
+    """E006 for a scheme that is not supported, E015 for libraries that are missing; W003, W007: what a broker lacks."""
+    url = settings.CELERY_BROKER_URL
+    kind = options.kind(url)
+    if not kind:
+        text = f"A2A_BROKER_URL has the scheme '{urlsplit(url).scheme}', which is not supported."
+        return [Error(text, hint=f"Supported are {', '.join(options.SCHEMES)}.", id="a2a.E006")]
+    if kind == options.MEMORY:
         text = "A2A_BROKER_URL is memory://, which reaches no other process: no worker would get a task."
         return [Warning(text, hint="It is for tests of one process. Use amqp:// or redis://.", id="a2a.W003")]
+    if kind == options.SQS:
+        return _sqs()
     return []
+
+
+def _sqs() -> list[CheckMessage]:
+    missing = [name for name in SQS_NEEDS if importlib.util.find_spec(name) is None]
+    if missing:
+        text = f"A2A_BROKER_URL is sqs://, and {' and '.join(missing)} cannot be imported."
+        return [Error(text, hint="Run: pip install --require-hashes -r requirements-sqs.txt", id="a2a.E015")]
+    text = "A2A_BROKER_URL is sqs://, where workers hear no remote control and send no events."
+    hint = "Flower shows nothing, and its revokes reach nobody: leave it out. Cancel in the admin or by the API."
+    return [Warning(text, hint=hint, id="a2a.W007")]
+
+
+@register
+def broker_options(**_: Any) -> list[CheckMessage]:
+    """E013: options that cannot be read, E014: a prefix that queues' names cannot carry."""
+    found: list[CheckMessage] = []
+    try:
+        options.given(settings.A2A_BROKER_OPTIONS)
+    except ValueError as error:
+        hint = 'It is a JSON object of options of kombu\'s transport, such as {"region":"eu-central-1"}.'
+        found.append(Error(f"A2A_BROKER_OPTIONS cannot be read: {error}.", hint=hint, id="a2a.E013"))
+    if not QUEUE_PREFIX.fullmatch(settings.A2A_QUEUE_PREFIX):
+        text = f"A2A_QUEUE_PREFIX is '{settings.A2A_QUEUE_PREFIX}', which cannot begin the name of a queue."
+        hint = "At most 40 letters, digits, dots, hyphens and underscores, such as 'staging.'."
+        found.append(Error(text, hint=hint, id="a2a.E014"))
+    return found
 
 
 @register
@@ -189,9 +222,9 @@ def broker_guest(**_: Any) -> list[CheckMessage]:
 def _server_version() -> int:
     """The server's version as PostgreSQL counts (150004 is 15.4), over a connection of its own that waits little."""
     probe = cast(DatabaseWrapper, connections["default"].copy())
-    options: dict[str, Any] = probe.settings_dict["OPTIONS"]
-    options.pop("pool", None)
-    options["connect_timeout"] = CONNECT_TIMEOUT_S
+    connect: dict[str, Any] = probe.settings_dict["OPTIONS"]
+    connect.pop("pool", None)
+    connect["connect_timeout"] = CONNECT_TIMEOUT_S
     try:
         return probe.pg_version
     finally:

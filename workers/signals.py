@@ -26,7 +26,7 @@ from celery.signals import (
 from django.db import connections
 
 from tasks_app import engine
-from tasks_app.dispatch.queues import JOB_NAMES, lane_of, parse_job_id
+from tasks_app.dispatch.queues import JOB_NAMES, lanes_of, parse_job_id
 from tasks_app.models import Worker
 from tasks_app.status import Lane
 from tasks_app.wakeups import bell, rings, worker_channel
@@ -45,9 +45,10 @@ _heartbeats: list[Heartbeat] = []
 @worker_init.connect
 def make_node(sender: Any, **_: Any) -> None:
     """In the parent, before the pool forks: what the lane needs in this process."""
-    lane = lane_of(list(sender.app.amqp.queues.consume_from))
-    if lane is None:
+    lanes = lanes_of(sender.app.amqp.queues.consume_from)
+    if not lanes:
         return
+    lane = lanes[0]
     running: SlotTable | IoLoop
     if lane is Lane.CPU:
         running = SlotTable()

@@ -1,13 +1,22 @@
-"""Names of the queues and of the jobs in them: one queue per lane and priority."""
+"""Names of the queues and of the jobs in them: one queue per lane and priority.
+
+A queue has one name everywhere in this code and on command lines; at the broker ``A2A_QUEUE_PREFIX`` stands before it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from uuid import UUID
+
+from django.conf import settings
 
 from tasks_app.status import Lane, Priority
 
 #: The job each lane's workers run.
 JOB_NAMES = {Lane.CPU: "a2a.run_cpu", Lane.IO: "a2a.run_io"}
+SYSTEM_QUEUE = "a2a.system"
+#: Where RabbitMQ puts what no worker can read.
+DEAD_QUEUE = "a2a.dead"
 
 
 def queue_name(lane: Lane | str, priority: Priority | int) -> str:
@@ -29,12 +38,14 @@ def queue_names(lane: Lane) -> list[str]:
     return [queue_name(lane, priority) for priority in Priority]
 
 
-def lane_of(queues: list[str]) -> Lane | None:
-    """The lane whose queues these are; None for the system's own."""
-    for lane in Lane:
-        if any(name in queues for name in queue_names(lane)):
-            return lane
-    return None
+def at_broker(name: str) -> str:
+    """What a queue or exchange is called at the broker."""
+    return f"{settings.A2A_QUEUE_PREFIX}{name}"
+
+
+def lanes_of(queues: Collection[str]) -> list[Lane]:
+    """The lanes whose queues are among these, which are named as at the broker."""
+    return [lane for lane in Lane if any(at_broker(name) in queues for name in queue_names(lane))]
 
 
 def job_id(task_id: UUID, epoch: int) -> str:

@@ -15,6 +15,8 @@ from django.core.management.base import OutputWrapper
 from kombu import Queue
 from kombu.exceptions import KombuError
 
+from tasks_app.brokers.options import timeouts
+
 TIMEOUT_S = 5
 OK, WRONG, AWAY = 0, 1, 2
 
@@ -79,7 +81,8 @@ def _declare(connection: Any, queue: Queue) -> Found:
 
 @contextmanager
 def _connected(app: Celery) -> Iterator[Any]:
-    connection: Any = app.connection_for_write(connect_timeout=TIMEOUT_S, transport_options=_timeouts(app))
+    options = timeouts(str(app.conf.broker_write_url), TIMEOUT_S)
+    connection: Any = app.connection_for_write(connect_timeout=TIMEOUT_S, transport_options=options)
     # A refused login or virtual host is, to amqp, an error of the channel.
     theirs: tuple[type[Exception], ...] = (*connection.connection_errors, *connection.channel_errors)
     errors: tuple[type[Exception], ...] = (*theirs, KombuError, OSError)
@@ -90,14 +93,6 @@ def _connected(app: Celery) -> Iterator[Any]:
         raise BrokerAway(" ".join(str(error).split()) or type(error).__name__) from error
     finally:
         connection.release()
-
-
-def _timeouts(app: Celery) -> dict[str, float]:
-    """Each transport has its own words for how long an answer may take."""
-    url = str(app.conf.broker_write_url)
-    if url.startswith("redis"):
-        return {"socket_connect_timeout": TIMEOUT_S, "socket_timeout": TIMEOUT_S}
-    return {"read_timeout": TIMEOUT_S, "write_timeout": TIMEOUT_S} if url.startswith("amqp") else {}
 
 
 def _problem(queue: Queue, error: Exception) -> str:

@@ -37,7 +37,14 @@ def ids(check: Check, **arguments: Any) -> list[str | None]:
 
 def test_the_settings_of_the_tests_are_fine(settings: Settings) -> None:
     settings.ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]"]  # without the test client's own
-    every = [checks.secret_key, checks.registered_agents, checks.numbers, checks.leases, checks.broker]
+    every = [
+        checks.secret_key,
+        checks.registered_agents,
+        checks.numbers,
+        checks.leases,
+        checks.broker,
+        checks.broker_options,
+    ]
     every += [checks.database_engine, checks.open_mode, checks.public_url]
     assert [ids(check) for check in every] == [[]] * len(every)
 
@@ -89,7 +96,7 @@ def test_heartbeat_sweep_and_republish_fit_the_lease(
     [
         ("amqps://u:p@host/v", []),
         ("redis+socket:///run/redis.sock?virtual_host=1", []),
-        ("sqs://", []),
+        ("sqs://", ["a2a.W007"]),
         ("memory://", ["a2a.W003"]),
         ("filesystem://", ["a2a.E006"]),
         ("localhost:5672", ["a2a.E006"]),
@@ -99,6 +106,31 @@ def test_heartbeat_sweep_and_republish_fit_the_lease(
 def test_only_brokers_that_can_carry_tasks_are_allowed(settings: Settings, url: str, expected: list[str]) -> None:
     settings.CELERY_BROKER_URL = url
     assert ids(checks.broker) == expected
+
+
+def test_sqs_needs_two_libraries_of_its_own(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.CELERY_BROKER_URL = "sqs://"
+    monkeypatch.setattr(checks, "SQS_NEEDS", ("boto3", "no_such_library"))
+    assert ids(checks.broker) == ["a2a.E015"]
+    assert "no_such_library" in checks.broker()[0].msg
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [("", ""), ('{"region":"eu-central-1"}', ""), ("{region", "it is no JSON"), ("[1]", "list in place of an object")],
+)
+def test_the_brokers_options_are_a_json_object(settings: Settings, text: str, told: str) -> None:
+    settings.A2A_BROKER_OPTIONS = text
+    assert ids(checks.broker_options) == (["a2a.E013"] if told else [])
+    assert all(told in message.msg and "A2A_BROKER_OPTIONS" in message.msg for message in checks.broker_options())
+
+
+@pytest.mark.parametrize(("prefix", "expected"), [("staging.", []), ("a/b", ["a2a.E014"]), ("x" * 41, ["a2a.E014"])])
+def test_a_queues_prefix_is_one_that_every_broker_can_hold(
+    settings: Settings, prefix: str, expected: list[str]
+) -> None:
+    settings.A2A_QUEUE_PREFIX = prefix
+    assert ids(checks.broker_options) == expected
 
 
 def test_the_database_is_postgresql(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,6 +243,6 @@ def test_queues_are_validated_over_a_transport_that_knows_no_types() -> None:
     done = manage("a2a", "--validate-queues")
     lines = done.stdout.splitlines()
     assert done.returncode == 0, done.stderr
-    assert [line.split()[0] for line in lines[-3:]] == ["a2a.system", "a2a.dead", "queues:"]
+    assert [line.split()[0] for line in lines[-2:]] == ["a2a.system", "queues:"]  # and no dead letters
     assert all("consumers -" in line for line in lines[:-1])
-    assert lines[-1].startswith("queues: ok (10 at memory://")
+    assert lines[-1].startswith("queues: ok (9 at memory://")

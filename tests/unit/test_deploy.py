@@ -163,6 +163,11 @@ def test_a_container_without_a_connection_to_its_broker_is_unhealthy(
             assert health.main(["broker"]) == 0
 
 
+def test_no_standing_connection_is_asked_of_sqs(health: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("A2A_BROKER_URL", "sqs://")
+    assert health.main(["broker"]) == 0
+
+
 @pytest.mark.django_db(transaction=True)
 def test_a_process_that_is_silent_at_the_database_is_unhealthy(health: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", _conninfo())
