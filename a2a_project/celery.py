@@ -7,7 +7,6 @@ queues, with a dead-letter exchange for what no worker can read; the other broke
 import os
 
 from celery import Celery
-from celery.worker.consumer import Consumer
 from kombu import Exchange, Queue
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "a2a_project.settings")
@@ -36,9 +35,6 @@ def _dead_queue() -> Queue | None:
     return Queue(DEAD_EXCHANGE.name, DEAD_EXCHANGE, queue_arguments=arguments) if ON_RABBITMQ else None
 
 
-# Celery adds a step that declares 28 delay queues for ETAs wherever it sees quorum queues. Nothing here has an ETA.
-Consumer.Blueprint.default_steps = {step for step in Consumer.Blueprint.default_steps if "delayed_delivery" not in step}
-
 app = Celery("a2a_project")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.conf.update(
@@ -51,6 +47,7 @@ app.conf.update(
     control_exchange=at_broker("celery"),
     event_exchange=at_broker("celeryev"),
     event_queue_prefix=at_broker("celeryev"),
+    worker_consumer="workers.consumer:Consumer",
     imports=["workers.jobs", "workers.signals"],
     beat_schedule={
         "rescue": {
