@@ -8,6 +8,7 @@ import os
 
 from celery import Celery
 from kombu import Exchange, Queue
+from kombu.transport import TRANSPORT_ALIASES
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "a2a_project.settings")
 
@@ -34,6 +35,13 @@ def _dead_queue() -> Queue | None:
     arguments = QUORUM | {"x-max-length": 10_000}
     return Queue(DEAD_EXCHANGE.name, DEAD_EXCHANGE, queue_arguments=arguments) if ON_RABBITMQ else None
 
+
+# Before the first connection: kombu's own let a damaged message, or one late answer, end the worker.
+TRANSPORT_ALIASES |= {
+    "redis": "tasks_app.brokers.redis:Transport",
+    "rediss": "tasks_app.brokers.redis:Transport",
+    "sqs": "tasks_app.brokers.sqs:Transport",
+}
 
 app = Celery("a2a_project")
 app.config_from_object("django.conf:settings", namespace="CELERY")
