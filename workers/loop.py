@@ -42,6 +42,7 @@ class IoLoop:
         self._running: dict[UUID, tuple[IoRecorder, asyncio.Future[Any] | None]] = {}
         self._stop_asked_at: dict[UUID, float] = {}
         self._reported: set[UUID] = set()
+        self._closed = False
         self.loop.call_soon(self._tick)
         self._thread.start()
 
@@ -95,8 +96,17 @@ class IoLoop:
         self._stop_asked_at.pop(attempt_id, None)
         self._reported.discard(attempt_id)
 
+    def close(self) -> None:
+        """Ends the loop and its connections. For tests: a worker's lives as long as its process."""
+        for line in (self._claims, self._writes):
+            self.run(line.close())
+        self._closed = True
+        self.call(self.loop.stop)
+        self._thread.join()
+        self.loop.close()
+
     def _run_for_ever(self) -> None:
-        while True:
+        while not self._closed:
             try:
                 self.loop.run_forever()
             except BaseException:

@@ -50,7 +50,7 @@ class Node:
 _current: Node | None = None
 
 
-def set_current(node: Node) -> None:
+def set_current(node: Node | None) -> None:
     global _current
     _current = node
 

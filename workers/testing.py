@@ -1,0 +1,110 @@
+"""For tests of agents: dispatcher and worker in this process, over ``memory://``, on Django's database.
+
+Both lanes run in threads, where nothing can be killed: a cpu agent has its timeout and limits only in a real worker.
+Tasks must be committed for the threads to see them: in pytest, ``@pytest.mark.django_db(transaction=True)``.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from celery import Celery, current_app
+from celery.contrib.testing.worker import TestWorkController
+from celery.worker import state
+from django.test import Client, override_settings
+
+from tasks_app.brokers.options import transport_options
+from tasks_app.dispatch.loop import Dispatcher
+from tasks_app.dispatch.queues import queue_names
+from tasks_app.models import Worker
+from tasks_app.status import TERMINAL, Lane
+from workers import node
+from workers.heartbeat import Heartbeat
+from workers.loop import IoLoop
+from workers.runner import IoRunner
+
+URL = "memory://"
+STOP_S = 10.0
+
+
+class OneProcess:
+    """What a test asks of the system that :func:`one_process` started."""
+
+    def __init__(self) -> None:
+        self._http = Client(SERVER_NAME="localhost")
+
+    def run(self, agent: str, text: str = "", *, timeout_s: float = 30.0, **fields: Any) -> dict[str, Any]:
+        """Submits a task and returns it, as REST gives it, once it has ended. Raises AssertionError after the time.
+
+        ``fields`` are those of ``POST /api/v1/tasks/``: ``parameters``, ``priority``, …
+        """
+        body = {"agent": agent, "message": {"parts": [{"text": text}]}, **fields}
+        reply = self._http.post("/api/v1/tasks/", body, content_type="application/json", secure=True)
+        assert reply.status_code == 201, reply.content.decode()  # noqa: S101 (a test's)
+        path, deadline = f"/api/v1/tasks/{reply.json()['id']}/", time.monotonic() + timeout_s
+        while True:
+            task: dict[str, Any] = self._http.get(path, secure=True).json()
+            if task["status"] in TERMINAL:
+                return task
+            assert time.monotonic() < deadline, f"not ended after {timeout_s} s: {task}"  # noqa: S101
+            time.sleep(0.02)
+
+
+@contextmanager
+def one_process(*, slots: int = 4) -> Iterator[OneProcess]:
+    """Starts everything but the web; ``slots`` tasks of each lane run at once. One at a time in a process."""
+    with ExitStack() as stack:
+        stack.enter_context(override_settings(A2A_OPEN_MODE=True))
+        app = stack.enter_context(_on_memory())
+        running = IoLoop()
+        stack.callback(running.close)
+        stack.enter_context(_worker(app, running, slots))
+        dispatcher = Dispatcher(app)
+        thread = threading.Thread(target=dispatcher.run, name="dispatcher", daemon=True)
+        thread.start()
+        stack.callback(thread.join, STOP_S)
+        stack.callback(dispatcher.stop)
+        yield OneProcess()
+
+
+@contextmanager
+def _on_memory() -> Iterator[Celery]:
+    """The app, on a broker in memory for a while."""
+    app: Celery = current_app
+    ours = {"broker_url": URL, "broker_transport_options": transport_options(URL, "")}
+    before = {name: app.conf.get(name) for name in ours}
+    app.conf.update(ours)
+    try:
+        yield app
+    finally:
+        app.conf.update(before)
+
+
+@contextmanager
+def _worker(app: Celery, running: IoLoop, slots: int) -> Iterator[None]:
+    """One Celery worker, which the dispatcher takes for one of each lane."""
+    queues = [name for lane in Lane for name in queue_names(lane)]
+    options = {"pool": "threads", "without_heartbeat": True, "without_mingle": True, "without_gossip": True}
+    worker: Any = TestWorkController(app=app, concurrency=len(Lane) * slots, queues=queues, **options)
+    nodes = [node.Node(f"{lane}-{worker.hostname}", lane, slots, running, IoRunner(running)) for lane in Lane]
+    node.set_current(nodes[0])  # in place of the one that worker_init made
+    beats = [Heartbeat(each) for each in nodes]
+    thread = threading.Thread(target=worker.start, name="worker", daemon=True)
+    for each in (thread, *beats):
+        each.start()
+    try:
+        worker.ensure_started()
+        yield
+    finally:
+        state.should_stop = 0  # type: ignore[assignment]  # the exit code
+        for beat in beats:
+            beat.retire(Worker.State.OFFLINE)
+            beat.end()
+        for each in (thread, *beats):
+            each.join(STOP_S)
+        state.should_stop = None
+        node.set_current(None)
