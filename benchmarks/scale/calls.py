@@ -1,8 +1,8 @@
 """``python -m benchmarks.scale.calls``: calls the engine's verbs on one database, as told on standard input.
 
-A line ``{"cycles": n}`` is answered with the times of n calls of each verb, in milliseconds; ``{"plans": "<file>"}``
-writes the plans of one more cycle to the file and is answered with the buffers that each verb touched. One cycle
-submits a task, admits one, claims and finishes it, and sweeps. To follow the engine, change the functions of CALLS.
+``{"list": true}`` is answered with the groups of verbs; ``{"verbs": [...], "times": n}`` with the times of n calls of
+each verb of a group, in milliseconds; ``{"plans": "<file>"}`` writes the plans of one more call of each to the file and
+is answered with the buffers that each verb touched. To follow the engine, change the functions of LIFE and SWEEPS.
 """
 
 from __future__ import annotations
@@ -100,44 +100,55 @@ def sweep(verb: Callable[..., Steps[Any]], *args: Any) -> Callable[[Cycle], Call
 
 KEEP_S = dict.fromkeys(sorted(TERMINAL), 30 * 86_400.0)
 BREAKERS = {"noop": BreakerPolicy(rate=0.5), "echo": BreakerPolicy(rate=0.5)}
-CALLS: dict[str, Callable[[Cycle], Callable[[], Any]]] = {
+#: Each needs what the one before it left.
+LIFE: dict[str, Callable[[Cycle], Callable[[], Any]]] = {
     "submit": submit,
     "admit": admit,
     "claim": claim,
     "finish": finish,
+}
+SWEEPS: dict[str, Callable[[Cycle], Callable[[], Any]]] = {
     "republish": sweep(engine.republish),
     "rescue": sweep(engine.rescue),
     "expire": sweep(engine.expire),
     "prune": sweep(engine.prune, KEEP_S),
-    "judge": sweep(engine.judge, BREAKERS),
     "tick": sweep(engine.tick),
     "sweep_is_late": sweep(engine.sweep_is_late),
+    "judge": sweep(engine.judge, BREAKERS),
 }
+
+
+VERBS = {**LIFE, **SWEEPS}
 
 
 def main() -> None:
     cycle = Cycle(client_id=Client.objects.order_by("id")[0].pk)
     for line in sys.stdin:
         asked = json.loads(line)
-        answer = _plans(cycle, Path(asked["plans"])) if "plans" in asked else _times(cycle, asked["cycles"])
+        answer: Any
+        if "list" in asked:
+            answer = [list(LIFE), *([name] for name in SWEEPS)]
+        elif "plans" in asked:
+            answer = _plans(cycle, Path(asked["plans"]))
+        else:
+            answer = _times(cycle, asked["verbs"], asked["times"])
         print(json.dumps(answer), flush=True)
 
 
-def _times(cycle: Cycle, cycles: int) -> dict[str, list[float]]:
-    times: dict[str, list[float]] = {name: [] for name in CALLS}
-    for _ in range(cycles):
-        for name, prepare in CALLS.items():
-            call = prepare(cycle)
-            began = time.perf_counter()
-            call()
-            times[name].append(1000 * (time.perf_counter() - began))
+def _times(cycle: Cycle, verbs: list[str], count: int) -> dict[str, list[float]]:
+    times: dict[str, list[float]] = {name: [] for name in verbs}
+    for name in verbs * count:
+        call = VERBS[name](cycle)
+        began = time.perf_counter()
+        call()
+        times[name].append(1000 * (time.perf_counter() - began))
     return times
 
 
 def _plans(cycle: Cycle, file: Path) -> dict[str, int]:
     buffers: dict[str, int] = {}
     with file.open("w") as output, Plans(connection.connection) as plans:
-        for name, prepare in CALLS.items():
+        for name, prepare in VERBS.items():
             call = prepare(cycle)
             plans.clear()
             call()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -22,11 +23,11 @@ TARGET = 1.25
 #: How many times the large one is the small one; of the finished and of the pending tasks.
 FACTOR = 100
 PLANS = Path(".a2a") / "benchmarks"
-#: Cycles of one database before it is the other's turn; short, since the machine's speed drifts.
+#: Calls on one database before it is the other's turn; short, since the machine's speed drifts.
 BLOCK = 10
 
 
-def main(services: dict[str, str], *, finished: int = 1_000_000, pending: int = 100_000, cycles: int = 300) -> None:
+def main(services: dict[str, str], *, finished: int = 1_000_000, pending: int = 100_000, calls: int = 300) -> None:
     """Prints each verb's medians; writes the plans below ``.a2a/benchmarks``."""
     sizes = {"small": (finished // FACTOR, pending // FACTOR), "large": (finished, pending)}
     envs = {name: ours.environment(services, f"scale_{name}") for name in sizes}
@@ -36,7 +37,7 @@ def main(services: dict[str, str], *, finished: int = 1_000_000, pending: int = 
             seed(envs[name]["DATABASE_URL"], finished=done, pending=waiting)
             took_s, size = time.monotonic() - began, ours.one(envs[name], SIZE)
             print(f"  {name}: {done:,} finished, {waiting:,} pending, {size} ({took_s:.0f} s to fill)", flush=True)
-        _compare(envs, cycles)
+        _compare(envs, calls)
     finally:
         for name in sizes:
             _drop(services, f"a2a_bench_scale_{name}")
@@ -45,17 +46,16 @@ def main(services: dict[str, str], *, finished: int = 1_000_000, pending: int = 
 SIZE = "SELECT pg_size_pretty(pg_database_size(current_database()))"
 
 
-def _compare(envs: dict[str, dict[str, str]], cycles: int) -> None:
+def _compare(envs: dict[str, dict[str, str]], calls: int) -> None:
     PLANS.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         callers = {name: stack.enter_context(_caller(env)) for name, env in envs.items()}
-        for ask in callers.values():
-            ask({"cycles": 2 * BLOCK})  # the warm-up
+        groups = callers["small"]({"list": True})
         times: dict[str, dict[str, list[float]]] = {name: {} for name in envs}
-        for _ in range(cycles // BLOCK):
-            for name, ask in callers.items():
-                for verb, values in ask({"cycles": BLOCK}).items():
-                    times[name].setdefault(verb, []).extend(values)
+        for block in range(1 + calls // BLOCK):  # the first is the warm-up
+            for verbs, (name, ask) in itertools.product(groups, callers.items()):
+                for verb, values in ask({"verbs": verbs, "times": BLOCK}).items():
+                    times[name].setdefault(verb, []).extend(values if block else [])
         buffers = {name: ask({"plans": str(PLANS / f"scale-{name}.txt")}) for name, ask in callers.items()}
     ratios = {}
     for verb in times["small"]:
