@@ -5,11 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 from django.db.models import F
 
 from tasks_app import engine
 from tasks_app.dispatch.plan import Rules
 from tasks_app.engine import BreakerState, Finish
+from tasks_app.engine.breaker import LOOK
 from tasks_app.models import Breaker, Outcome, TaskAttempt
 from tasks_app.policies import BreakerPolicy
 from tasks_app.status import Lane, TaskStatus
@@ -134,3 +136,14 @@ def test_a_probe_that_is_cancelled_lets_another_through(claimed: bool, factory: 
 
 def test_agents_without_a_policy_have_no_breaker() -> None:
     assert engine.run(engine.judge, {}) == []
+
+
+def test_looking_at_breakers_scans_no_table(factory: Factory) -> None:
+    factory.finished(FAILED)
+    params = {"agent": ["echo"], "window_s": [60.0], "failures": [1], "rate": [0.5]}
+    with connection.cursor() as cursor:
+        cursor.execute("EXPLAIN " + LOOK, params)
+        plan = "\n".join(row[0] for row in cursor.fetchall())
+    assert "attempt_failures_idx" in plan
+    assert "attempt_claimed_brin" in plan
+    assert "Seq Scan on tasks_app_taskattempt" not in plan
