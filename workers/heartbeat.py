@@ -22,9 +22,11 @@ log = logging.getLogger(__name__)
 
 
 class Heartbeat(threading.Thread):
-    """Extends all leases of the worker in one statement, every ``A2A_HEARTBEAT_S`` and when its bell rings."""
+    """Extends all leases of the worker in one statement, every ``A2A_HEARTBEAT_S``.
 
-    #: While a handler is being stopped, and between looks at dead processes.
+    Each second, and when its bell rings, it looks for dead processes and for attempts to be stopped.
+    """
+
     SHORT_S = 1.0
 
     def __init__(self, node: Node) -> None:
@@ -33,6 +35,7 @@ class Heartbeat(threading.Thread):
         self._ear = Ear(worker_channel(node.name))
         self._ended = threading.Event()
         self._announced_at = 0.0
+        self._extended_at = 0.0
         self._state = Worker.State.ONLINE
 
     def run(self) -> None:
@@ -57,12 +60,20 @@ class Heartbeat(threading.Thread):
         if dead:
             self._lose(list(dead))
         live = self._node.running.live()
-        if live:
-            held = engine.run(engine.extend, list(live))
-            for attempt_id in live - held:
-                self._node.running.stop(attempt_id)
+        for attempt_id in self._lost(live):
+            self._node.running.stop(attempt_id)
         if time.monotonic() - self._announced_at >= settings.A2A_HEARTBEAT_S and self._node.running.is_well():
             self.announce()
+
+    def _lost(self, live: set[UUID]) -> set[UUID]:
+        """Those of the running attempts that have lost their leases; extends the others when it is time."""
+        if not live:
+            return set()
+        if time.monotonic() - self._extended_at < settings.A2A_HEARTBEAT_S:
+            return engine.run(engine.fenced, list(live))
+        held = engine.run(engine.extend, list(live))
+        self._extended_at = time.monotonic()
+        return live - held
 
     def _lose(self, attempt_ids: list[UUID]) -> None:
         """Takes the tasks of dead processes back; one that was killed for running too long has failed."""

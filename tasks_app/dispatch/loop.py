@@ -115,7 +115,10 @@ class Dispatcher:
         admission = engine.run(engine.admit, plan, rates=rules.rates, probing=sorted(rules.probing))
         self._served = plans[-1].served if len(plans[-1].served) < SERVED_MAX else {}
         self._window.counted(admission.in_flight)
-        self._due_at = time.monotonic() + min(POLL_S, max(SHORTEST_S, admission.next_due_s or POLL_S))
+        # A full batch says that there is more to admit at once.
+        full = len(admission.hints) >= BATCH_MAX
+        wait_s = 0.0 if full else max(SHORTEST_S, admission.next_due_s or POLL_S)
+        self._due_at = time.monotonic() + min(POLL_S, wait_s)
         self._publish(admission.hints)
 
     def _sweep_if_late(self) -> None:

@@ -9,6 +9,7 @@ admit           mark what may enter the broker now, as the dispatcher's plan cho
 republish       hints the broker may have lost, again
 claim           pending → running for one attempt: the right to write
 extend          move leases on
+fenced          which attempts have lost theirs
 write           record progress, messages, checkpoints, artifacts; finish
 release         a fenced attempt's handler has stopped
 request_cancel  → cancelled, fenced at once
@@ -27,7 +28,7 @@ from tasks_app.engine.admit import Admission, Hint, admit, republish, unpublishe
 from tasks_app.engine.breaker import BreakerState, judge
 from tasks_app.engine.cancel import Cancelled, request_cancel
 from tasks_app.engine.change import rerun, reschedule, unadmit
-from tasks_app.engine.claim import Claim, ClaimRequest, Offer, claim, extend
+from tasks_app.engine.claim import Claim, ClaimRequest, Offer, claim, extend, fenced
 from tasks_app.engine.core import Steps, arun, run
 from tasks_app.engine.create import Created, NewTask, create, create_within
 from tasks_app.engine.expire import expire
@@ -76,6 +77,7 @@ __all__ = [
     "create_within",
     "expire",
     "extend",
+    "fenced",
     "judge",
     "lose",
     "prune",

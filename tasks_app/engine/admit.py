@@ -16,6 +16,8 @@ from tasks_app.status import Lane, Priority
 
 #: The longest interval between two publishes of one hint, in seconds.
 REPUBLISH_MAX_S = 60.0
+#: So many hints before it in the broker lengthen the first interval by as much again.
+REPUBLISH_BEHIND = 250
 #: The advisory lock that makes admissions one after the other ("a2a" and 2).
 LOCK = {"key": 0x613261, "of": 2}
 
@@ -231,7 +233,10 @@ def admit(
         found = yield Statement(TAKE, _bind_asks(asks))
         task_ids = chooser.take([Found(GroupKey(*row[:4]), *row[4:]) for row in found])
         if task_ids:
-            marked = yield Statement(MARK, {"task_id": task_ids, "republish_s": settings.A2A_REPUBLISH_S})
+            # Behind many others a hint is not lost because it has not been claimed yet.
+            unclaimed = len(hints) + sum(flight.tasks for flight in flights if not flight.worker)
+            republish_s = settings.A2A_REPUBLISH_S * (1 + (unclaimed + len(task_ids)) / REPUBLISH_BEHIND)
+            marked = yield Statement(MARK, {"task_id": task_ids, "republish_s": republish_s})
             hints += _hints(sorted(marked, key=lambda row: row[5]))
     if rates:
         yield from _draw(Counter(hint.agent for hint in hints if hint.agent in rates), rates)

@@ -120,6 +120,9 @@ RETURNING id, ended_at IS NULL
 """
 
 
+FENCED = "SELECT id FROM tasks_app_taskattempt WHERE id = ANY(%(attempt_id)s::uuid[]) AND ended_at IS NOT NULL"
+
+
 def claim(items: Sequence[ClaimRequest], *, offer: Offer | None = None) -> Steps[list[Claim | None]]:
     """Grants each claim whose task is pending, admitted and of the same epoch; None for the others, in order.
 
@@ -149,6 +152,12 @@ def extend(attempt_ids: Sequence[UUID]) -> Steps[set[UUID]]:
     params = {"attempt_id": list(attempt_ids), "lease_s": settings.A2A_LEASE_S}
     rows = yield Statement(EXTEND, params)
     return {attempt_id for attempt_id, holds in rows if holds}
+
+
+def fenced(attempt_ids: Sequence[UUID]) -> Steps[set[UUID]]:
+    """Which of these attempts somebody has ended: cheaper to ask than to extend, so it can be asked more often."""
+    rows = yield Statement(FENCED, {"attempt_id": list(attempt_ids)})
+    return {row[0] for row in rows}
 
 
 def _bind_offer(offer: Offer | None) -> dict[str, Any]:

@@ -221,3 +221,9 @@ def test_a_handler_that_goes_on_after_a_cancel_keeps_its_slot_as_long_as_its_wor
     TaskAttempt.objects.filter(lease_expires_at__gt=RawSQL("now()", [])).get()
     engine.run(engine.rescue)
     assert TaskAttempt.objects.get().released_at is None
+
+
+def test_a_worker_hears_which_of_its_attempts_were_ended(factory: Factory) -> None:
+    held, cancelled = factory.claimed(), factory.claimed()
+    engine.run(engine.request_cancel, [cancelled.task_id], by="a test")
+    assert engine.run(engine.fenced, [held.attempt_id, cancelled.attempt_id]) == {cancelled.attempt_id}
