@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from tasks_app.engine.core import Statement, Steps, transactional
+from tasks_app.status import Priority
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,7 +18,11 @@ class Cancelled:
 
     task_id: UUID
     lane: str
+    agent: str
+    priority: Priority
     worker: str = ""
+    started_at: datetime | None = None
+    at: datetime
 
 
 CANCEL = """
@@ -25,7 +31,7 @@ SET status = 'cancelled', epoch = epoch + 1, generation = generation + 1, lease_
     republish_at = NULL, timeout_at = NULL, input_expires_at = NULL, status_message = NULL,
     updated_at = now(), completed_at = now()
 WHERE id = ANY(%(task_id)s::uuid[]) AND status IN ('pending', 'running', 'input_required', 'auth_required')
-RETURNING id, lane, generation, progress, attempt
+RETURNING id, lane, generation, progress, agent, priority, started_at, now()
 """
 
 # A statement of its own: after a wait for the row, the first one's snapshot need not see the newest attempt.
@@ -57,4 +63,15 @@ def request_cancel(task_ids: Sequence[UUID], *, by: str) -> Steps[list[Cancelled
         "error": json.dumps({"code": "cancelled", "message": f"cancelled by {by}"}),
     }
     workers: dict[UUID, str] = dict((yield Statement(FENCE, params)))
-    return [Cancelled(task_id=row[0], lane=row[1], worker=workers.get(row[0], "")) for row in rows]
+    return [
+        Cancelled(
+            task_id=row[0],
+            lane=row[1],
+            agent=row[4],
+            priority=Priority(row[5]),
+            worker=workers.get(row[0], ""),
+            started_at=row[6],
+            at=row[7],
+        )
+        for row in rows
+    ]

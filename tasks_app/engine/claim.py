@@ -51,6 +51,7 @@ class Claim:
     context_id: str
     timeout_s: float
     timeout_at: datetime
+    run_after: datetime
     started_at: datetime
     spent: int
     max_attempts: int
@@ -63,7 +64,7 @@ class Claim:
 
 _COLUMNS = """
     task.id, task.lease_id, task.attempt, task.agent, task.lane, task.priority, task.context_id, task.timeout_s,
-    task.timeout_at, task.started_at, task.spent, task.max_attempts
+    task.timeout_at, task.run_after, task.started_at, task.spent, task.max_attempts
 """
 _REQUEST = "request.message, request.parameters, request.metadata, request.resources"
 
@@ -190,13 +191,14 @@ def _claim(row: tuple[Any, ...], checkpoints: dict[str, Any]) -> Claim:
         context_id=row[6],
         timeout_s=row[7],
         timeout_at=row[8],
-        started_at=row[9],
-        spent=row[10],
-        max_attempts=row[11],
-        message=bytes(row[12]),
-        parameters=decoded(row[13]),
-        metadata=decoded(row[14]),
-        resources=_resources(decoded(row[15])),
+        run_after=row[9],
+        started_at=row[10],
+        spent=row[11],
+        max_attempts=row[12],
+        message=bytes(row[13]),
+        parameters=decoded(row[14]),
+        metadata=decoded(row[15]),
+        resources=_resources(decoded(row[16])),
         checkpoints=checkpoints,
     )
 

@@ -51,7 +51,8 @@ _FAIL = """, failed AS (
     INSERT INTO tasks_app_taskevent (task_id, generation, kind, status, progress, error, attempt, created_at)
     SELECT id, generation, 'status', 'failed', progress, %(error)s::jsonb, 0, now() FROM failed
 )
-SELECT id, lane, agent, priority, status, started_at, now() FROM failed
+SELECT id, lane, agent, priority, status, started_at, now(), CASE WHEN lease_id IS NOT NULL THEN 'timed_out' END
+FROM failed
 """
 SWEEPS = [
     (RAN + _FAIL, {"code": "timeout", "message": "ran longer than its timeout, and did not stop by itself"}),

@@ -113,7 +113,7 @@ _MOVE = """, judged AS (
     INSERT INTO tasks_app_taskevent (task_id, generation, kind, status, progress, error, attempt, created_at)
     SELECT id, generation, 'status', status, progress, error, 0, now() FROM moved
 )
-SELECT id, lane, agent, priority, status, started_at, now() FROM moved
+SELECT id, lane, agent, priority, status, started_at, now(), outcome FROM moved
 """
 LOSE = _KNOWN + _MOVE
 RESCUE = _EXPIRED + _MOVE
@@ -182,7 +182,7 @@ def sweep_is_late() -> Steps[bool]:
 
 
 def moved(rows: list[tuple[Any, ...]]) -> list[Moved]:
-    """The rows (id, lane, agent, priority, status, started_at, now) as values."""
+    """The rows (id, lane, agent, priority, status, started_at, now, outcome) as values."""
     return [
         Moved(
             task_id=row[0],
@@ -192,6 +192,7 @@ def moved(rows: list[tuple[Any, ...]]) -> list[Moved]:
             status=TaskStatus(row[4]),
             started_at=row[5],
             at=row[6],
+            outcome=Outcome(row[7]) if row[7] else None,
         )
         for row in rows
     ]

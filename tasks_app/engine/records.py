@@ -127,12 +127,16 @@ class Written:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moved:
-    """A task that somebody else than its attempt moved on: a sweep, a worker's parent, an operator."""
+    """A task that somebody else than its attempt moved on: a sweep, a worker's parent, an operator.
+
+    ``outcome`` is that of the attempt that ended with it, None if none did.
+    """
 
     task_id: UUID
     lane: str
     agent: str
     priority: Priority
     status: TaskStatus
+    outcome: Outcome | None = None
     started_at: datetime | None = None
     at: datetime | None = None
