@@ -11,6 +11,10 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "a2a_project.settings")
 # Django's threads share a few connections; one per request would be opened otherwise.
 os.environ.setdefault("A2A_DB_POOL", "1")
 
+from a2a_project.siblings import shared_folder
+
+SHARED = shared_folder()
+
 from django.core.asgi import get_asgi_application
 
 django_application: Any = get_asgi_application()
@@ -22,13 +26,20 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.routing import Mount, Route
 
 from a2a_project.limits import BoundedBody
+from tasks_app import metrics
 from tasks_app.a2a import routes
 from tasks_app.api import streams
+from tasks_app.metrics import exposition
+from tasks_app.metrics import web as metrics_web
 from tasks_app.web import close_web
+
+if SHARED is not None:
+    metrics.share_by_file(SHARED)
 
 
 @asynccontextmanager
 async def lifespan(_: Starlette) -> AsyncIterator[None]:
+    exposition.serve(settings.A2A_WEB_METRICS_PORT)
     yield
     await close_web()
 
@@ -41,6 +52,7 @@ def _hosts(allowed: list[str]) -> list[str]:
 application = Starlette(
     routes=[
         Route("/healthz", routes.health),
+        Route("/metrics", metrics_web.page),
         *routes.ROUTES,
         Route("/api/v1/tasks/{task_id}/events/", streams.events),
         Route("/api/v1/artifacts/{artifact_id}/content", streams.content),

@@ -65,6 +65,16 @@ A2A_KEEP_FAILED_DAYS = env.float("A2A_KEEP_FAILED_DAYS", default=90.0)
 #: How often beat deletes what is past its time, in seconds.
 A2A_PRUNE_S = env.float("A2A_PRUNE_S", default=60.0)
 
+# --- Metrics for Prometheus ------------------------------------------------------------------------------------------
+#: The address at which every process exports its metrics; each kind of process has a port of its own, 0 is off.
+A2A_METRICS_HOST = env.str("A2A_METRICS_HOST", default="127.0.0.1")
+#: Beside ``/metrics`` of its own port, which answers to this machine only.
+A2A_WEB_METRICS_PORT = env.int("A2A_WEB_METRICS_PORT", default=0)
+A2A_DISPATCHER_METRICS_PORT = env.int("A2A_DISPATCHER_METRICS_PORT", default=8011)
+A2A_CPU_METRICS_PORT = env.int("A2A_CPU_METRICS_PORT", default=8012)
+A2A_IO_METRICS_PORT = env.int("A2A_IO_METRICS_PORT", default=8013)
+A2A_SYSTEM_METRICS_PORT = env.int("A2A_SYSTEM_METRICS_PORT", default=8014)
+
 # --- Database: the truth ----------------------------------------------------------------------------------------------
 DATABASES = {"default": env.db_url("DATABASE_URL", default="postgresql://a2a@127.0.0.1:5432/a2a")}
 #: Lets the engine's statements be prepared (Django turns it off; its own queries still bind in the client), planned
@@ -127,10 +137,12 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "rest_framework",
     "django_celery_beat",
+    "django_prometheus",
     "artifacts_app",
     "tasks_app",
 ]
 MIDDLEWARE = [
+    "django_prometheus.middleware.PrometheusBeforeMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -139,6 +151,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_prometheus.middleware.PrometheusAfterMiddleware",
 ]
 ROOT_URLCONF = "a2a_project.urls"
 ASGI_APPLICATION = "a2a_project.asgi.application"

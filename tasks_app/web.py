@@ -12,7 +12,7 @@ from django.conf import settings
 from django.db import connection
 from psycopg_pool import AsyncConnectionPool
 
-from tasks_app import engine, reads
+from tasks_app import engine, metrics, reads
 from tasks_app.authentication import Caller, identify, remembered
 from tasks_app.database import OUTAGES, Line, conninfo, is_poison
 from tasks_app.engine import Cancelled, Created, NewTask
@@ -62,6 +62,7 @@ class Web:
     async def cancel(self, task_id: UUID, *, by: str) -> list[Cancelled]:
         """Cancels the task, if it is not terminal, and tells its worker."""
         cancelled = await self.read(engine.request_cancel, [task_id], by=by)
+        metrics.cancelled(cancelled)
         for task in cancelled:
             self._bell.ring([*rings(task.lane, [task.task_id]), (worker_channel(task.worker), "")])
         return cancelled
@@ -109,6 +110,7 @@ class Web:
 
     async def _create_all(self, items: Sequence[NewTask]) -> list[Created]:
         created = await self._line.run(engine.create, items)
+        metrics.created(items, created)
         self._bell.ring([(DISPATCH, "")])
         return created
 

@@ -12,7 +12,7 @@ from django.conf import settings
 from django.db import Error, connection
 from django.db.models.functions import Now
 
-from tasks_app import agents, engine
+from tasks_app import agents, engine, metrics
 from tasks_app.engine import Lost
 from tasks_app.models import Outcome, Worker
 from tasks_app.wakeups import Ear, bell, rings, worker_channel
@@ -82,7 +82,9 @@ class Heartbeat(threading.Thread):
             Lost(attempt_id=attempt_id, outcome=Outcome.PROCESS_LOST, code="process_lost", message=message)
             for attempt_id in attempt_ids
         ]
-        for task in engine.run(engine.lose, lost):
+        moved = engine.run(engine.lose, lost)
+        metrics.moved(moved)
+        for task in moved:
             log.warning("%s lost its process and is %s", task.task_id, task.status)
             bell.ring(rings(task.lane, [task.task_id], freed=1))
 

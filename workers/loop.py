@@ -12,7 +12,7 @@ from uuid import UUID
 
 from django.conf import settings
 
-from tasks_app import agents, engine
+from tasks_app import agents, engine, metrics
 from tasks_app.database import Line, is_poison
 from tasks_app.engine import Claim, ClaimRequest, Offer, Write, Written
 from tasks_app.groupcommit import Flusher
@@ -136,6 +136,7 @@ class IoLoop:
 
     async def _claim_all(self, items: Sequence[ClaimRequest]) -> list[Claim | None]:
         claims = await self._claims.run(engine.claim, items, offer=Offer(agents=tuple(agents.registered())))
+        metrics.claimed(claims)
         self._bell.ring([bell for claim in claims if claim for bell in rings(claim.lane, [claim.task_id])])
         return claims
 

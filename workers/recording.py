@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from tasks_app import engine
+from tasks_app import engine, metrics
 from tasks_app.agents import AgentError
 from tasks_app.database import OUTAGES
 from tasks_app.engine import Claim, Finish, Note, Record, Write, Written
@@ -56,6 +56,7 @@ class _Gathered:
 
     def _note(self, item: Write, written: Written) -> None:
         if written.accepted:
+            metrics.finished(item.finish, written)
             self._recorded = item.recorded + item.count
             notes = [record.progress or 0.0 for record in item.records if isinstance(record, Note)]
             self._progress = max([self._progress, *notes])

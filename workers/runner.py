@@ -18,7 +18,7 @@ from uuid import UUID, uuid4
 
 from billiard.process import current_process
 
-from tasks_app import agents, engine
+from tasks_app import agents, engine, metrics
 from tasks_app.agents import AgentError, Snooze
 from tasks_app.database import OUTAGES
 from tasks_app.engine import Claim, ClaimRequest, Finish, Offer, Written
@@ -77,8 +77,9 @@ class CpuRunner:
         claim = persist(engine.claim, [_request(task_id, epoch)], offer=_offer())[0]
         if claim is None:
             return None
+        metrics.claimed([claim])
         # Only what was granted may be seen by the heartbeat: to it, an attempt that is not in the database is lost.
-        index = _index()
+        index = child_index()
         self._table.take(index, claim.attempt_id)
         bell.ring(rings(claim.lane, [task_id]))
         return Run(claim, CpuRecorder(claim, lambda: self._table.told_to_stop(index, claim.attempt_id)))
@@ -99,7 +100,7 @@ class CpuRunner:
             except Exception as error:
                 return run.recorder.finish(unstorable(run, error))
         finally:
-            self._table.clear(_index())
+            self._table.clear(child_index())
 
 
 class IoRunner:
@@ -305,6 +306,6 @@ def _timed_out(claim: Claim) -> TimedOut:
     return TimedOut(f"ran longer than its timeout of {claim.timeout_s:g} s", code="timeout")
 
 
-def _index() -> int:
-    """Which slot of the worker this child is."""
+def child_index() -> int:
+    """Which slot of the worker this child is, from 0; nobody else that runs has it, and who replaces it has it next."""
     return int(getattr(current_process(), "index", 0) or 0)

@@ -23,10 +23,12 @@ from celery.signals import (
     worker_shutdown,
     worker_shutting_down,
 )
+from django.conf import settings
 from django.db import connections
 
-from tasks_app import engine
+from tasks_app import engine, metrics
 from tasks_app.dispatch.queues import JOB_NAMES, lanes_of, parse_job_id
+from tasks_app.metrics import exposition
 from tasks_app.models import Worker
 from tasks_app.status import Lane
 from tasks_app.wakeups import bell, rings, worker_channel
@@ -40,6 +42,8 @@ from workers.slots import SlotTable, die_with_parent
 log = logging.getLogger(__name__)
 _JOBS = set(JOB_NAMES.values())
 _heartbeats: list[Heartbeat] = []
+#: A pool may be made larger while it runs, by remote control.
+CHILDREN_PER_SLOT = 4
 
 
 @worker_init.connect
@@ -52,6 +56,7 @@ def make_node(sender: Any, **_: Any) -> None:
     running: SlotTable | IoLoop
     if lane is Lane.CPU:
         running = SlotTable()
+        metrics.share_with_children(CHILDREN_PER_SLOT * sender.concurrency)
         lane_runner: runner.LaneRunner = runner.CpuRunner(running)
     else:
         running = IoLoop()
@@ -67,15 +72,23 @@ def forget_what_was_forked(**_: Any) -> None:
     die_with_parent()
     bell.reset()
     connections.close_all()
+    metrics.become_child(runner.child_index())
     log.debug("child %s ready", current_process().pid)
 
 
 @worker_ready.connect
 def announce(**_: Any) -> None:
     here = node.current_or_none()
+    exposition.serve(_metrics_port(here))
     if here is not None:
         _heartbeats.append(Heartbeat(here))
         _heartbeats[-1].start()
+
+
+def _metrics_port(here: node.Node | None) -> int:
+    if here is None:
+        return int(settings.A2A_SYSTEM_METRICS_PORT)
+    return int(settings.A2A_CPU_METRICS_PORT if here.lane is Lane.CPU else settings.A2A_IO_METRICS_PORT)
 
 
 @worker_shutting_down.connect
@@ -124,5 +137,7 @@ def cancel(request: Any, **_: Any) -> None:
     named = parse_job_id(request.id)
     if named is None:
         return
-    for task in persist(engine.request_cancel, [named[0]], by="revoke"):
+    cancelled = persist(engine.request_cancel, [named[0]], by="revoke")
+    metrics.cancelled(cancelled)
+    for task in cancelled:
         bell.ring([*rings(task.lane, [task.task_id]), (worker_channel(task.worker), "")])

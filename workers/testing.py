@@ -58,7 +58,7 @@ class OneProcess:
 def one_process(*, slots: int = 4) -> Iterator[OneProcess]:
     """Starts everything but the web; ``slots`` tasks of each lane run at once. One at a time in a process."""
     with ExitStack() as stack:
-        stack.enter_context(override_settings(A2A_OPEN_MODE=True))
+        stack.enter_context(override_settings(A2A_OPEN_MODE=True, A2A_CPU_METRICS_PORT=0, A2A_IO_METRICS_PORT=0))
         app = stack.enter_context(_on_memory())
         running = IoLoop()
         stack.callback(running.close)

@@ -12,7 +12,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest, HttpR
 from django.shortcuts import redirect
 from django.urls import URLPattern, path, reverse
 
-from tasks_app import engine
+from tasks_app import engine, metrics
 from tasks_app.admin import looks
 from tasks_app.admin.base import ReadOnlyAdmin, confirmation, detail_action, may
 from tasks_app.engine import Cancelled
@@ -33,6 +33,7 @@ def cancel(task_ids: Sequence[UUID], *, by: str) -> list[Cancelled]:
     cancelled: list[Cancelled] = []
     for start in range(0, len(task_ids), CANCEL_BATCH):
         done = engine.run(engine.request_cancel, task_ids[start : start + CANCEL_BATCH], by=by)
+        metrics.cancelled(done)
         bell.ring(_bells(done))
         cancelled += done
     return cancelled

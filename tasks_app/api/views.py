@@ -14,7 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ReadOnlyModelViewSet
 
-from tasks_app import engine, operations
+from tasks_app import engine, metrics, operations
 from tasks_app.a2a import extension, parse
 from tasks_app.a2a.errors import TaskNotCancelableError, TaskNotFoundError, invalid
 from tasks_app.api.serializers import SubmissionSerializer, TaskDetailSerializer, TaskSerializer
@@ -75,6 +75,7 @@ class TaskViewSet(ReadOnlyModelViewSet[Task]):
         """Accepts a task: 201 and the task, which is durable by then; 200 if the same message had made it before."""
         item = submission(request.data, request.user)  # type: ignore[arg-type]
         created = engine.run(engine.create, [item])[0]
+        metrics.created([item], [created])
         operations.refuse_conflict(created, path="message.messageId")
         bell.ring([(DISPATCH, "")])
         task = Task.objects.select_related("client", "request").get(id=created.task_id)
@@ -91,6 +92,7 @@ class TaskViewSet(ReadOnlyModelViewSet[Task]):
         if not cancelled:
             task.refresh_from_db()
             raise TaskNotCancelableError(f"task {task.id} has ended already: {task.status}")
+        metrics.cancelled(cancelled)
         bell.ring([*rings(task.lane, [task.id]), (worker_channel(cancelled[0].worker), "")])
         return Response(TaskDetailSerializer(self.get_object()).data)
 

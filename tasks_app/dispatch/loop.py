@@ -9,7 +9,7 @@ import time
 from celery import Celery
 from django.db import Error, connection
 
-from tasks_app import engine
+from tasks_app import engine, metrics
 from tasks_app.dispatch.plan import Plan, Rules
 from tasks_app.dispatch.publisher import Publisher, PublishFailed
 from tasks_app.dispatch.rules import View, look
@@ -52,15 +52,18 @@ class Dispatcher:
             try:
                 if self._became_active():
                     log.info("dispatcher: active")
+                    metrics.dispatching(True)
                     self._looked_at = 0.0
                     while not self._stop.is_set():
                         self.step()
                 else:
                     self._stop.wait(STANDBY_S)
             except Error as error:
+                metrics.dispatching(False)
                 log.warning("dispatcher: the database is away, trying again: %s", error)
                 connection.close()
                 self._stop.wait(STANDBY_S)
+        metrics.dispatching(False)
         self._ear.close()
         self._publisher.close()
         connection.close()
@@ -145,6 +148,7 @@ def sweep() -> list[engine.Moved]:
     if not engine.run(engine.tick):
         return []
     moved = [*engine.run(engine.rescue), *engine.run(engine.expire)]
+    metrics.moved(moved)
     for task in moved:
         log.warning("%s lost its attempt and is %s", task.task_id, task.status)
         bell.ring(rings(task.lane, [task.task_id], freed=1))

@@ -4,9 +4,11 @@ import signal
 from typing import Any
 
 from celery import current_app
+from django.conf import settings
 from django.core.management.base import BaseCommand
 
 from tasks_app.dispatch.loop import Dispatcher
+from tasks_app.metrics import exposition
 
 
 class Command(BaseCommand):
@@ -18,4 +20,5 @@ class Command(BaseCommand):
         dispatcher = Dispatcher(current_app)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: dispatcher.stop())
+        exposition.serve(settings.A2A_DISPATCHER_METRICS_PORT, dispatcher=True)
         dispatcher.run()
