@@ -138,6 +138,8 @@ def _status(options: argparse.Namespace) -> int:
         print("Not running.")
         return 1
     print(f"{stack.url}")
+    for name, target in stack.targets().items():
+        print(f"{name:<16} metrics   http://{target}/metrics")
     return 0 if all(info.state == "RUNNING" for info in infos) else 1
 
 

@@ -16,7 +16,7 @@ from stack.data.base import DataServer, Place
 from stack.data.postgresql import WheelPostgreSQL
 from stack.data.redis import Redis
 from stack.envfile import kept_secret, read_env, write_env
-from stack.environment import KEPT, application_env, embedded_roles, servers_for
+from stack.environment import KEPT, PORTS, application_env, embedded_roles, servers_for
 from stack.errors import AlreadyRunning, PortInUse, StackError
 from stack.health import http_answers, wait_until
 from stack.interrupts import uninterrupted
@@ -31,16 +31,17 @@ from stack.paths import (
     open_state,
     service_account,
 )
-from stack.ports import LOOPBACK, Ports, is_free
+from stack.ports import LOOPBACK, Ports, is_free, reachable
 from stack.scripts import MARKER, app_script, read_procfile, select
 from stack.supervision import Stopped, Supervisor
+from stack.targets import targets, write_targets
 
 PREPARE_COMMANDS: list[list[str]] = [
     ["manage.py", "migrate", "--no-input"],
     ["manage.py", "collectstatic", "--no-input"],
 ]
 """Run with this Python, one after the other, once the database answers and before any process starts."""
-DEFAULT_PORT, FLOWER_PORT = 8000, 5555
+DEFAULT_PORT = 8000
 EMBEDDED: dict[str, type[DataServer]] = {"postgresql": WheelPostgreSQL, "redis": Redis}
 WEB = "web"
 
@@ -73,6 +74,7 @@ class Stack:
         self.root, self.procfile = root, procfile or root / "Procfile"
         self.run_dir, self.log_dir = self.state_dir / "run", self.state_dir / "logs"
         self.env_file = self.run_dir / "env"
+        self.targets_file = self.run_dir / "targets.json"
         self.ports = Ports(self.state_dir / "ports.json")
         self._given = {**read_env(root / ".env"), **os.environ, **(env or {})}
         self._processes, self._extra = processes, dict(extra or {})
@@ -91,6 +93,10 @@ class Stack:
     def url(self) -> str:
         """The address of the running stack's web process."""
         return f"http://{self._host()}:{self.env.get('A2A_PORT', self._wanted_port())}"
+
+    def targets(self) -> dict[str, str]:
+        """Where Prometheus finds the metrics of the running stack: host:port by process."""
+        return targets(self.env, [info.name for info in self.app_processes()])
 
     def is_running(self) -> bool:
         """Whether it was started: a supervisord whose processes nobody started yet does not count."""
@@ -159,12 +165,13 @@ class Stack:
         for server in servers:
             server.prepare()
         urls = {name: url for server in servers for name, url in server.env().items()}
-        flower = int(self._given.get("A2A_FLOWER_PORT") or self.ports.choose("flower", preferred=FLOWER_PORT))
+        ports = {name: int(self._given.get(name) or self._choose(name)) for name in PORTS}
         secret = kept_secret(self.state_dir / "secret")
-        env = application_env(self._given, urls, roles=roles, port=port, flower_port=flower, secret=secret)
+        env = application_env(self._given, urls, roles=roles, port=port, ports=ports, secret=secret)
         programs = [program for server in servers for program in server.programs()] + self._app_programs()
         self.supervisor.launch(programs, env=env)
         write_env(self.env_file, {name: env[name] for name in KEPT if name in env})
+        write_targets(self.targets_file, self.targets())
         self._wait_for(servers)
         self._prepare(env)
         self.supervisor.start_all(group=APP)
@@ -222,6 +229,9 @@ class Stack:
                     raise StackError(f"{' '.join(command)} failed ({done.returncode}):\n{tail(log)}")
                 self._say(f"{' '.join(command)} took {time.monotonic() - started:.1f} s")
 
+    def _choose(self, name: str) -> int:
+        return self.ports.choose(name.removeprefix("A2A_").removesuffix("_PORT").lower(), preferred=PORTS[name])
+
     def _choose_port(self) -> int:
         wanted = self._wanted_port()
         if wanted == 0:
@@ -234,8 +244,7 @@ class Stack:
         return int(self._given.get("A2A_PORT") or DEFAULT_PORT) if self._asked_port is None else self._asked_port
 
     def _host(self) -> str:
-        host = self._given.get("A2A_HOST") or LOOPBACK
-        return LOOPBACK if host in ("0.0.0.0", "::") else host  # noqa: S104 - every address includes loopback
+        return reachable(self._given.get("A2A_HOST") or LOOPBACK)
 
     def _is_ready(self) -> bool:
         infos = self.app_processes()
@@ -264,4 +273,5 @@ class Stack:
         with uninterrupted():
             stopped = self.supervisor.shutdown()
             self.env_file.unlink(missing_ok=True)
+            self.targets_file.unlink(missing_ok=True)
             return stopped

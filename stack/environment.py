@@ -11,7 +11,24 @@ from stack.data.redis import broker_url
 
 POSTGRESQL, REDIS, BROKER = "postgresql", "redis", "broker"
 VARIABLES = {POSTGRESQL: "DATABASE_URL", REDIS: "REDIS_URL", BROKER: "A2A_BROKER_URL"}
-KEPT = ("A2A_OPEN_MODE", "A2A_SECRET_KEY", "DATABASE_URL", "A2A_BROKER_URL", "REDIS_URL", "A2A_PORT", "A2A_FLOWER_PORT")
+PORTS = {
+    "A2A_FLOWER_PORT": 5555,
+    "A2A_DISPATCHER_METRICS_PORT": 8011,
+    "A2A_CPU_METRICS_PORT": 8012,
+    "A2A_IO_METRICS_PORT": 8013,
+    "A2A_SYSTEM_METRICS_PORT": 8014,
+}
+"""Where processes other than web listen, unless the environment says otherwise or somebody else listens there."""
+KEPT = (
+    "A2A_OPEN_MODE",
+    "A2A_SECRET_KEY",
+    "DATABASE_URL",
+    "A2A_BROKER_URL",
+    "REDIS_URL",
+    "A2A_PORT",
+    "A2A_METRICS_HOST",
+    *PORTS,
+)
 """What `.a2a/run/env` tells a `manage.py` that is run by hand."""
 
 
@@ -44,7 +61,7 @@ def application_env(
     *,
     roles: Collection[str],
     port: int,
-    flower_port: int,
+    ports: Mapping[str, int],
     secret: str,
 ) -> dict[str, str]:
     """`given` with the embedded servers' `urls` and everything else that the processes need."""
@@ -53,6 +70,7 @@ def application_env(
         env["A2A_BROKER_URL"] = broker_url(env["REDIS_URL"])
     env.setdefault("A2A_OPEN_MODE", "1")
     env.setdefault("A2A_SECRET_KEY", secret)
-    env |= {"A2A_PORT": str(port), "A2A_FLOWER_PORT": str(flower_port), "PYTHONUNBUFFERED": "1"}
+    env |= {"A2A_PORT": str(port), "PYTHONUNBUFFERED": "1"}
+    env |= {name: str(number) for name, number in ports.items()}
     env["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), env.get("PATH", os.defpath)])
     return env

@@ -18,6 +18,11 @@ LOOPBACK = "127.0.0.1"
 FIRST, LAST = 20_000, 29_999
 
 
+def reachable(host: str) -> str:
+    """Where to reach, from here, what listens on this address."""
+    return LOOPBACK if host in ("0.0.0.0", "::") else host  # noqa: S104 - every address includes loopback
+
+
 def is_free(port: int, *, host: str = LOOPBACK) -> bool:
     """Whether a server could listen on this port now."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:

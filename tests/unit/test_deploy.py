@@ -95,10 +95,27 @@ def test_volumes_are_declared_and_mounted_files_exist() -> None:
 
 def test_prometheus_scrapes_services_that_are_there() -> None:
     config = yaml.safe_load((ROOT / "deploy" / "prometheus.yml").read_text())
-    static = [entry for job in config["scrape_configs"] for entry in job["static_configs"]]
+    static = [entry for job in config["scrape_configs"] for entry in job.get("static_configs", [])]
     hosts = {target.split(":")[0] for entry in static for target in entry["targets"]} - {LOOPBACK}
     assert hosts == {"rabbitmq", "flower"}
     assert hosts <= set(SERVICES)
+
+
+def test_prometheus_scrapes_every_process_that_counts_at_the_port_it_is_given() -> None:
+    config = yaml.safe_load((ROOT / "deploy" / "prometheus.yml").read_text())
+    found = {job["job_name"]: job["dns_sd_configs"][0] for job in config["scrape_configs"] if "dns_sd_configs" in job}
+    variables = {
+        "web": "A2A_WEB_METRICS_PORT",
+        "dispatcher": "A2A_DISPATCHER_METRICS_PORT",
+        "worker-cpu": "A2A_CPU_METRICS_PORT",
+        "worker-io": "A2A_IO_METRICS_PORT",
+        "worker-system": "A2A_SYSTEM_METRICS_PORT",
+    }
+    assert set(found) == set(variables)
+    for name, variable in variables.items():
+        environment = SERVICES[name]["environment"]
+        assert (found[name]["names"], str(found[name]["port"])) == ([name], environment[variable])
+        assert environment["A2A_METRICS_HOST"] == "0.0.0.0"  # noqa: S104 (inside compose's own network)
 
 
 def test_the_image_holds_what_runs_and_nothing_else() -> None:

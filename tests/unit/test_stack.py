@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import json
 import os
 import shlex
 import socket
@@ -24,6 +25,7 @@ from stack.logs import Follower, set_aside, tail
 from stack.ports import FIRST, LAST, Ports, is_free
 from stack.processes import Record, parse_record, read_record
 from stack.scripts import app_script, read_procfile, select, service_script
+from stack.targets import targets, write_targets
 
 
 def place(root: Path, *, tcp: bool = False) -> Place:
@@ -251,13 +253,15 @@ def test_a_broker_uses_the_redis_that_is_given() -> None:
     assert servers_for({"broker"}, env) == []
     assert servers_for({"broker"}, {}) == ["redis"]
     assert servers_for({"postgresql", "redis"}, env) == ["postgresql", "redis"]
-    made = application_env(env, {}, roles={"broker"}, port=1, flower_port=2, secret="s")
+    made = application_env(env, {}, roles={"broker"}, port=1, ports={}, secret="s")
     assert made["A2A_BROKER_URL"] == "redis://h/0"
 
 
 def test_the_open_mode_and_secret_given_are_kept() -> None:
     given = {"A2A_OPEN_MODE": "0", "A2A_SECRET_KEY": "mine", "PATH": "/bin"}
-    env = application_env(given, {"DATABASE_URL": "d"}, roles=(), port=8000, flower_port=5555, secret="made")
+    env = application_env(
+        given, {"DATABASE_URL": "d"}, roles=(), port=8000, ports={"A2A_FLOWER_PORT": 5555}, secret="made"
+    )
     assert (env["A2A_OPEN_MODE"], env["A2A_SECRET_KEY"], env["DATABASE_URL"]) == ("0", "mine", "d")
     assert (env["A2A_PORT"], env["A2A_FLOWER_PORT"]) == ("8000", "5555")
     assert env["PATH"].endswith(os.pathsep + "/bin")
@@ -364,3 +368,30 @@ def test_a_tail_is_short_and_a_log_is_of_one_run(tmp_path: Path) -> None:
 
 def test_an_app_process_is_in_the_app_group_by_default() -> None:
     assert program("web").group == APP
+
+
+# --- metrics ---
+
+
+def test_the_targets_are_the_processes_that_run_and_export(tmp_path: Path) -> None:
+    env = {
+        "A2A_PORT": "8000",
+        "A2A_CPU_METRICS_PORT": "21",
+        "A2A_IO_METRICS_PORT": "0",
+        "A2A_SYSTEM_METRICS_PORT": "22",
+    }
+    found = targets(env, ["web", "worker-cpu", "worker-io", "dispatcher", "beat"])
+    assert found == {"web": "127.0.0.1:8000", "worker-cpu": "127.0.0.1:21"}
+    elsewhere = targets({**env, "A2A_METRICS_HOST": "10.0.0.7"}, ["web", "worker-cpu"])
+    assert elsewhere == {"web": "127.0.0.1:8000", "worker-cpu": "10.0.0.7:21"}
+    assert targets({**env, "A2A_METRICS_HOST": "0.0.0.0"}, ["worker-cpu"]) == {"worker-cpu": "127.0.0.1:21"}  # noqa: S104
+    write_targets(tmp_path / "targets.json", found)
+    assert json.loads((tmp_path / "targets.json").read_text())[1] == {
+        "targets": ["127.0.0.1:21"],
+        "labels": {"job": "worker-cpu"},
+    }
+
+
+def test_prometheus_looks_for_the_targets_where_the_stack_writes_them() -> None:
+    text = (paths.ROOT / "deploy" / "prometheus.local.yml").read_text()
+    assert '"../.a2a/run/targets.json"' in text
