@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -140,7 +141,7 @@ def test_agents_without_a_policy_have_no_breaker() -> None:
 
 def test_looking_at_breakers_scans_no_table(factory: Factory) -> None:
     factory.finished(FAILED)
-    params = {"agent": ["echo"], "window_s": [60.0], "failures": [1], "rate": [0.5]}
+    params: Any = {"agent": ["echo"], "window_s": [60.0], "failures": [1], "rate": [0.5]}
     with connection.cursor() as cursor:
         cursor.execute("EXPLAIN " + LOOK, params)
         plan = "\n".join(row[0] for row in cursor.fetchall())
