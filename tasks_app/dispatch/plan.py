@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heapreplace
 from typing import TypeVar
-from uuid import UUID
 
 from tasks_app.engine.admit import Ask, Flight, Found, GroupKey, Scene
 from tasks_app.status import Lane
@@ -107,14 +106,17 @@ class Plan:
             self._asked += self._asks_of(lane)
         return self._asked
 
-    def take(self, found: Iterable[Found]) -> list[UUID]:
-        """Of what was found for the asks, what to admit. A group that gave less than asked goes down a level."""
-        taken: list[UUID] = []
+    def take(self, found: Iterable[Found]) -> list[Found]:
+        """Of what was found for the asks, what to admit: all that needs no placing, and what has a place.
+
+        A group that gave less than asked goes down a level.
+        """
+        taken: list[Found] = []
         given: Counter[GroupKey] = Counter()
         unfit: set[GroupKey] = set()
         for task in found:
             given[task.key] += 1
-            if task.key in unfit:
+            if task.key in unfit and task.epoch is None:
                 continue
             if not self._fits(task):
                 unfit.add(task.key)
@@ -122,7 +124,7 @@ class Plan:
                     self._reserve(task)
                 continue
             self._seat(task.key)
-            taken.append(task.task_id)
+            taken.append(task)
         for ask in self._asked:
             if ask.key in unfit:
                 self._groups.pop(ask.key, None)
@@ -187,7 +189,7 @@ class Plan:
         return self._client_room.get(key.client_id, 1) > 0 and self._agent_room.get(key.agent, 1) > 0
 
     def _fits(self, task: Found) -> bool:
-        if not (task.memory_mb or task.cores or task.disk_mb):
+        if task.epoch is not None or not (task.memory_mb or task.cores or task.disk_mb):
             return True
         workers = [worker for worker in self._workers.values() if worker.lane == task.key.lane]
         return not workers or any(worker.takes(task) for worker in workers)

@@ -79,6 +79,8 @@ class Found(NamedTuple):
     memory_mb: int
     cores: float
     disk_mb: int
+    #: Set if it has been admitted with this epoch already, since it needs no placing.
+    epoch: int | None = None
 
 
 class Scene(NamedTuple):
@@ -102,7 +104,7 @@ class Chooser(Protocol):
 
     def asks(self) -> list[Ask]: ...
 
-    def take(self, found: list[Found]) -> list[UUID]: ...
+    def take(self, found: list[Found]) -> list[Found]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,9 +118,8 @@ class Admission:
 
 LOCK_SQL = "SELECT pg_advisory_xact_lock(%(key)s::int, %(of)s::int)"
 
-# A statement of its own after the lock: the snapshot of the one that takes it is older than the lock.
 FLIGHTS = """
-SELECT lane, agent, client_id, worker, memory_mb, cores, disk_mb, count(*)
+SELECT lane, agent, client_id, worker, memory_mb, cores, disk_mb, count(*)::int, NULL::int, NULL::float8
 FROM (
     SELECT lane, agent, client_id, '' AS worker, memory_mb, cores, disk_mb FROM tasks_app_task
     WHERE status = 'pending' AND admitted_at IS NOT NULL
@@ -143,32 +144,47 @@ WITH RECURSIVE head AS (
           AND (lane, priority, agent, client_id) > (head.lane, head.priority, head.agent, head.client_id)
         ORDER BY lane, priority, agent, client_id, run_after LIMIT 1) next
 )
-SELECT lane, priority, agent, client_id,
+SELECT lane, agent, client_id, NULL, NULL::int, NULL::float8, NULL::int, priority::int,
        GREATEST(0, priority - floor(GREATEST(0, extract(epoch FROM now() - run_after)) / %(ageing_s)s))::int,
        extract(epoch FROM run_after - now())::float8
 FROM head
 """
 
+# A statement of its own after the lock: the snapshot of the one that takes it is older than the lock.
+LOOK = f"({FLIGHTS}) UNION ALL ({GROUPS})"
+
+# What needs nothing of a worker leaves nothing to choose: it is marked as it is found. The others have to be placed.
 TAKE = """
-SELECT ask.lane, ask.priority, ask.agent, ask.client_id, task.id, task.memory_mb, task.cores, task.disk_mb
-FROM unnest(%(lane)s::text[], %(priority)s::smallint[], %(agent)s::text[], %(client_id)s::bigint[], %(level)s::int[],
-            %(seats)s::int[]) AS ask(lane, priority, agent, client_id, level, seats),
-LATERAL (
-    SELECT id, run_after, memory_mb, cores, disk_mb FROM tasks_app_task
-    WHERE status = 'pending' AND admitted_at IS NULL AND lane = ask.lane AND priority = ask.priority
-      AND agent = ask.agent AND client_id = ask.client_id
-      AND run_after <= now() - (ask.priority - ask.level) * %(ageing_s)s * interval '1 second'
-    ORDER BY run_after, id LIMIT ask.seats
-) task
-ORDER BY ask.level, task.run_after, task.id
+WITH found AS (
+    SELECT ask.lane, ask.priority, ask.agent, ask.client_id, ask.level, task.*
+    FROM unnest(%(lane)s::text[], %(priority)s::smallint[], %(agent)s::text[], %(client_id)s::bigint[],
+                %(level)s::int[], %(seats)s::int[]) AS ask(lane, priority, agent, client_id, level, seats),
+    LATERAL (
+        SELECT id, epoch, run_after, memory_mb, cores, disk_mb FROM tasks_app_task
+        WHERE status = 'pending' AND admitted_at IS NULL AND lane = ask.lane AND priority = ask.priority
+          AND agent = ask.agent AND client_id = ask.client_id
+          AND run_after <= now() - (ask.priority - ask.level) * %(ageing_s)s * interval '1 second'
+        ORDER BY run_after, id LIMIT ask.seats
+    ) task
+), marked AS (
+    UPDATE tasks_app_task task
+    SET admitted_at = now(), publishes = 1, republish_at = now() + %(republish_s)s * interval '1 second'
+    FROM found
+    WHERE task.id = found.id AND task.status = 'pending' AND task.admitted_at IS NULL
+      AND found.memory_mb = 0 AND found.cores = 0 AND found.disk_mb = 0
+    RETURNING task.id, task.epoch
+)
+SELECT found.lane, found.priority, found.agent, found.client_id, found.id, found.memory_mb, found.cores, found.disk_mb,
+       marked.epoch
+FROM found LEFT JOIN marked ON marked.id = found.id
+ORDER BY found.level, found.run_after, found.id
 """
 
 MARK = """
 UPDATE tasks_app_task task
 SET admitted_at = now(), publishes = 1, republish_at = now() + %(republish_s)s * interval '1 second'
-FROM unnest(%(task_id)s::uuid[]) WITH ORDINALITY AS item(id, nth)
-WHERE task.id = item.id AND task.status = 'pending' AND task.admitted_at IS NULL
-RETURNING task.id, task.epoch, task.lane, task.priority, task.agent, item.nth
+WHERE id = ANY(%(task_id)s::uuid[]) AND status = 'pending' AND admitted_at IS NULL
+RETURNING id, epoch
 """
 
 # A bucket per agent that fills at its rate, kept as the instant at which it will be full again (GCRA, ITU-T I.371).
@@ -222,22 +238,25 @@ def admit(
     that have one, per second; ``probing`` agents whose breaker is half open: what is admitted of them is the probe.
     """
     yield Statement(LOCK_SQL, LOCK)
-    flights = [Flight(*row) for row in (yield Statement(FLIGHTS, {}))]
-    rows = yield Statement(GROUPS, {"ageing_s": settings.A2A_AGEING_S})
-    waiting = [Waiting(GroupKey(*row[:4]), row[4], row[5]) for row in rows]
+    rows = yield Statement(LOOK, {"ageing_s": settings.A2A_AGEING_S})
+    flights = [Flight(*row[:8]) for row in rows if row[8] is None]
+    waiting = [Waiting(GroupKey(row[0], row[7], row[1], row[2]), *row[8:]) for row in rows if row[8] is not None]
     tokens = (yield from _tokens(rates)) if rates else {}
     scene = Scene(flights, waiting, tokens)
     chooser = plan(scene)
     hints: list[Hint] = []
     while asks := chooser.asks():
-        found = yield Statement(TAKE, _bind_asks(asks))
-        task_ids = chooser.take([Found(GroupKey(*row[:4]), *row[4:]) for row in found])
-        if task_ids:
-            # Behind many others a hint is not lost because it has not been claimed yet.
-            unclaimed = len(hints) + sum(flight.tasks for flight in flights if not flight.worker)
-            republish_s = settings.A2A_REPUBLISH_S * (1 + (unclaimed + len(task_ids)) / REPUBLISH_BEHIND)
-            marked = yield Statement(MARK, {"task_id": task_ids, "republish_s": republish_s})
-            hints += _hints(sorted(marked, key=lambda row: row[5]))
+        # Behind many others a hint is not lost because it has not been claimed yet.
+        before = sum(flight.tasks for flight in flights if not flight.worker) + sum(ask.seats for ask in asks)
+        republish_s = settings.A2A_REPUBLISH_S * (1 + (len(hints) + before) / REPUBLISH_BEHIND)
+        rows = yield Statement(TAKE, _bind_asks(asks) | {"republish_s": republish_s})
+        found = [Found(GroupKey(*row[:4]), *row[4:]) for row in rows]
+        taken = chooser.take(found)
+        epochs = {task.task_id: task.epoch for task in found if task.epoch is not None}
+        placed = [task.task_id for task in taken if task.task_id not in epochs]
+        if placed:
+            epochs |= dict((yield Statement(MARK, {"task_id": placed, "republish_s": republish_s})))
+        hints += [_hint(task, epochs[task.task_id]) for task in taken if task.task_id in epochs]
     if rates:
         yield from _draw(Counter(hint.agent for hint in hints if hint.agent in rates), rates)
     probes = {hint.agent: (hint.task_id, hint.epoch) for hint in hints if hint.agent in probing}
@@ -293,6 +312,10 @@ def _next_due(waiting: list[Waiting], rates: Mapping[str, float]) -> float | Non
     due = [group.due_in_s for group in waiting if group.due_in_s > 0]
     due += [1 / rates[group.key.agent] for group in waiting if group.due_in_s <= 0 and group.key.agent in rates]
     return min(due, default=None)
+
+
+def _hint(task: Found, epoch: int) -> Hint:
+    return Hint(task.task_id, epoch, Lane(task.key.lane), Priority(task.key.priority), task.key.agent)
 
 
 def _hints(rows: list[tuple[Any, ...]]) -> list[Hint]:

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from tasks_app import engine
 from tasks_app.dispatch.plan import Rules
-from tasks_app.engine.admit import BURST_S, tokens_left
+from tasks_app.engine.admit import BURST_S, GROUPS, tokens_left
 from tasks_app.models import Client, QueueControl, Task, TaskAttempt
 from tasks_app.status import Lane, Priority
 from tests.engine.test_races import together
@@ -147,7 +147,7 @@ def test_many_groups_are_hopped_over_and_not_sorted(factory: Factory) -> None:
         engine.run(engine.create, [new_task(factory.owner, priority=priority) for _ in range(500)])
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE tasks_app_task")
-        cursor.execute("EXPLAIN (ANALYZE, FORMAT TEXT) " + engine.admit.__globals__["GROUPS"], {"ageing_s": 600.0})
+        cursor.execute("EXPLAIN (ANALYZE, FORMAT TEXT) " + GROUPS, {"ageing_s": 600.0})
         plan = "\n".join(row[0] for row in cursor.fetchall())
     assert "task_dispatch_idx" in plan
     assert "Sort" not in plan

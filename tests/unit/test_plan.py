@@ -39,7 +39,7 @@ class Queue:
         plan = Plan({CPU: room}, rules or Rules(), scene, served=options.pop("served", {}))
         admitted: list[GroupKey] = []
         while asks := plan.asks():
-            taken = set(plan.take(self._found(asks)))
+            taken = {task.task_id for task in plan.take(self._found(asks))}
             for group, tasks in self.left.items():
                 admitted += [group for task in tasks if task.task_id in taken]
                 self.left[group] = [task for task in tasks if task.task_id not in taken]
