@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from pathlib import Path
 from typing import Any
 
 from tasks_app.agents import AgentError, Snooze, agent
@@ -70,3 +71,41 @@ def unstorable(ctx: Any) -> str:
     ctx.artifact("text", name="a", filename="\udc80")
     time.sleep(0.3)  # so that the record is written, and refused, before the handler ends
     return "done"
+
+
+ONCE: dict[str, Any] = {"max_attempts": 1, "description": "Its first attempt goes on for a minute, and spends none."}
+
+
+@agent("willing-once", lane="cpu", **ONCE)
+def willing_once(ctx: Any) -> None:
+    for _ in range(600 if ctx.attempt == 1 else 0):
+        ctx.check()
+        time.sleep(0.1)
+
+
+@agent("willing-once-io", lane="io", **ONCE)
+async def willing_once_io(ctx: Any) -> None:
+    await asyncio.sleep(60 if ctx.attempt == 1 else 0)
+
+
+@agent("stubborn-once", lane="cpu", **ONCE)
+@agent("blocks-once-io", lane="io", **ONCE)
+def stubborn_once(ctx: Any) -> None:
+    if ctx.attempt == 1:
+        stubborn(ctx)
+
+
+@agent("stubborn-once-io", lane="io", **ONCE)
+async def stubborn_once_io(ctx: Any) -> None:
+    until = time.monotonic() + (60 if ctx.attempt == 1 else 0)
+    while time.monotonic() < until:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(until - time.monotonic())
+
+
+@agent("waits-for-file-cpu", lane="cpu", description="Works until there is a file of the name that its text gives.")
+@agent("waits-for-file-io", lane="io", description="As it, in the io lane.")
+def waits_for_file(ctx: Any) -> str:
+    while not Path(ctx.text).exists():
+        time.sleep(0.02)
+    return "there it is"

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,6 +18,7 @@ import psycopg
 
 from stack import Stack
 from stack.reset import reset
+from stack.scripts import read_procfile
 
 #: Short, so that a test sees a rescue within seconds.
 TIMES = {"A2A_LEASE_S": "6", "A2A_HEARTBEAT_S": "1", "A2A_SWEEP_S": "1", "A2A_REPUBLISH_S": "1"}
@@ -35,18 +40,20 @@ def wait_for(condition: Callable[[], Any], *, timeout_s: float = 60, what: str =
 class Live:
     """A running stack, as a client and as an operator sees it."""
 
-    def __init__(self, stack: Stack, database_url: str) -> None:
+    def __init__(self, stack: Stack, env: dict[str, str]) -> None:
         self.stack = stack
-        self.database_url = database_url
+        self._env = {**os.environ, **env, **stack.env}
+        self.database_url = self._env["DATABASE_URL"]
         self.http = httpx.Client(base_url=stack.url, timeout=30)
 
     @classmethod
     def started(cls, state_dir: Path, env: dict[str, str], **options: Any) -> Live:
-        stack = Stack(state_dir, env={**TIMES, "A2A_OPEN_MODE": "1", **env}, port=0, **options)
+        env = {**TIMES, "A2A_OPEN_MODE": "1", **env}
+        stack = Stack(state_dir, env=env, port=0, **options)
         stack.start()
         try:
             stack.wait_ready(timeout_s=90)
-            live = cls(stack, stack.env["DATABASE_URL"])
+            live = cls(stack, env)
             wait_for(lambda: live.online_workers() >= {"cpu", "io"}, what="both lanes have a worker")
         except BaseException:
             stack.stop()
@@ -104,6 +111,37 @@ class Live:
             "SELECT lane FROM tasks_app_worker WHERE state = 'online' AND heartbeat_at > now() - interval '3 seconds'"
         )
         return {row[0] for row in rows}
+
+    @contextmanager
+    def process(self, command: str, **env: str) -> Iterator[subprocess.Popen[bytes]]:
+        """One more process of this stack, by a command as in the Procfile; killed at the end if it still runs."""
+        path = os.pathsep.join([str(Path(sys.executable).parent), self._env["PATH"]])
+        name = f"{command.split()[0]}-{time.monotonic_ns()}"
+        with self.stack.supervisor.log_file(name).open("wb") as log:
+            started = subprocess.Popen(
+                ["sh", "-c", f"exec {command}"],
+                cwd=self.stack.root,
+                env={**self._env, "PATH": path, **env},
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        try:
+            yield started
+        finally:
+            started.kill()
+            started.wait()
+
+    @contextmanager
+    def worker(self, lane: str, **env: str) -> Iterator[subprocess.Popen[bytes]]:
+        """One more worker of a lane, under a name of its own; online when this returns."""
+        with self.process(read_procfile(self.stack.procfile)[f"worker-{lane}"], **env) as started:
+            self.is_online(started.pid, lane)
+            yield started
+
+    def is_online(self, pid: int, lane: str) -> None:
+        """Waits for the worker of this process to be ready."""
+        query = "SELECT 1 FROM tasks_app_worker WHERE pid = %s AND lane = %s AND state = 'online'"
+        wait_for(lambda: self.sql(query, pid, lane), what=f"a worker of the {lane} lane is online")
 
     def statuses(self, task_ids: Iterable[str]) -> Counter[str]:
         rows = self.sql("SELECT status FROM tasks_app_task WHERE id = ANY(%s::uuid[])", list(task_ids))

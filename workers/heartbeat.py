@@ -56,7 +56,8 @@ class Heartbeat(threading.Thread):
 
     def beat(self) -> None:
         """One beat: rescues what dead processes held, extends the rest, stops what lost its lease."""
-        dead = self._node.running.dead()
+        # While the worker shuts down it is to blame for them, and hands them back.
+        dead = set() if self._node.running.is_draining() else self._node.running.dead()
         if dead:
             self._lose(list(dead))
         live = self._node.running.live()

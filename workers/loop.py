@@ -42,6 +42,7 @@ class IoLoop:
         self._running: dict[UUID, tuple[IoRecorder, asyncio.Future[Any] | None]] = {}
         self._stop_asked_at: dict[UUID, float] = {}
         self._reported: set[UUID] = set()
+        self._draining = False
         self._closed = False
         self.loop.call_soon(self._tick)
         self._thread.start()
@@ -87,6 +88,15 @@ class IoLoop:
     def dead(self) -> set[UUID]:
         """None: a thread does not die alone."""
         return set()
+
+    def drain(self) -> None:
+        self._draining = True
+
+    def is_draining(self) -> bool:
+        return self._draining
+
+    def kill(self) -> None:
+        """Nothing to do: threads and coroutines end with the process."""
 
     def started(self, recorder: IoRecorder) -> None:
         self._running[recorder.claim.attempt_id] = (recorder, None)

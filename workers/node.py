@@ -33,6 +33,16 @@ class Running(Protocol):
         """Tells the handler of an attempt that lost its lease to stop, and makes it if it does not."""
         ...
 
+    def drain(self) -> None:
+        """From now on no attempt starts here."""
+        ...
+
+    def is_draining(self) -> bool: ...
+
+    def kill(self) -> None:
+        """Ends the processes of the handlers that still run, where they have their own: the worker exits now."""
+        ...
+
 
 @dataclass
 class Node:

@@ -29,10 +29,9 @@ from django.db import connections
 from tasks_app import engine, metrics
 from tasks_app.dispatch.queues import JOB_NAMES, lanes_of, parse_job_id
 from tasks_app.metrics import exposition
-from tasks_app.models import Worker
 from tasks_app.status import Lane
 from tasks_app.wakeups import bell, rings, worker_channel
-from workers import node, runner
+from workers import node, runner, shutdown
 from workers.context import LeaseLost
 from workers.heartbeat import Heartbeat
 from workers.loop import IoLoop
@@ -41,7 +40,6 @@ from workers.slots import SlotTable, die_with_parent
 
 log = logging.getLogger(__name__)
 _JOBS = set(JOB_NAMES.values())
-_heartbeats: list[Heartbeat] = []
 #: A pool may be made larger while it runs, by remote control.
 CHILDREN_PER_SLOT = 4
 
@@ -61,6 +59,7 @@ def make_node(sender: Any, **_: Any) -> None:
     else:
         running = IoLoop()
         lane_runner = runner.IoRunner(running)
+    sender.app.steps["worker"].add(shutdown.ShutdownStep)
     node.set_current(
         node.Node(name=sender.hostname, lane=lane, slots=sender.concurrency, running=running, runner=lane_runner)
     )
@@ -81,8 +80,9 @@ def announce(**_: Any) -> None:
     here = node.current_or_none()
     exposition.serve(_metrics_port(here))
     if here is not None:
-        _heartbeats.append(Heartbeat(here))
-        _heartbeats[-1].start()
+        heartbeat = Heartbeat(here)
+        heartbeat.start()
+        shutdown.watch(here, heartbeat)
 
 
 def _metrics_port(here: node.Node | None) -> int:
@@ -92,23 +92,19 @@ def _metrics_port(here: node.Node | None) -> int:
 
 
 @worker_shutting_down.connect
-def drain(**_: Any) -> None:
-    """The dispatcher stops counting on this worker; leases are still extended until its handlers have ended."""
-    for heartbeat in _heartbeats:
-        heartbeat.retire(Worker.State.DRAINING)
+def drain(how: str, **_: Any) -> None:
+    shutdown.begin(how)
 
 
 @worker_shutdown.connect
 def leave(**_: Any) -> None:
-    for heartbeat in _heartbeats:
-        heartbeat.retire(Worker.State.OFFLINE)
-        heartbeat.end()
-        heartbeat.join(timeout=5)
+    shutdown.end()
 
 
 @task_prerun.connect
 def claim(sender: Any, task: Any, args: Any, **_: Any) -> None:
-    if task.name in _JOBS:
+    """A worker that shuts down claims nothing: the hint is published again, and another takes it."""
+    if task.name in _JOBS and not node.current().running.is_draining():
         task.request.a2a_run = node.current().runner.claim(UUID(args[0]), int(args[1]))
 
 

@@ -23,6 +23,8 @@ _ENTRY = struct.Struct("=q16s16s")  # pid, attempt, the attempt that was told to
 _ATTEMPT, _STOP = slice(8, 24), slice(24, 40)
 _NONE = bytes(16)
 SLOTS_MAX = 1024
+#: The byte behind the entries: the worker shuts down.
+_DRAINING = _ENTRY.size * SLOTS_MAX
 #: How long a handler that was told to stop may go on before its process is killed.
 STOP_GRACE_S = 5.0
 
@@ -31,7 +33,7 @@ class SlotTable:
     """Made in the parent before it forks; each child owns the entry of its index."""
 
     def __init__(self) -> None:
-        self._memory = mmap.mmap(-1, _ENTRY.size * SLOTS_MAX)
+        self._memory = mmap.mmap(-1, _DRAINING + 1)
         self._stop_asked_at: dict[UUID, float] = {}
 
     # In the child ----------------------------------------------------------------------------------------------------
@@ -47,7 +49,13 @@ class SlotTable:
     def told_to_stop(self, index: int, attempt_id: UUID) -> bool:
         return self._entry(index)[2] == attempt_id.bytes
 
+    def is_draining(self) -> bool:
+        return self._memory[_DRAINING] != 0
+
     # In the parent ---------------------------------------------------------------------------------------------------
+
+    def drain(self) -> None:
+        self._memory[_DRAINING] = 1
 
     def is_well(self) -> bool:
         return True
@@ -74,6 +82,12 @@ class SlotTable:
             self._put(index, _STOP, attempt_id)
             if time.monotonic() - asked_at > STOP_GRACE_S and self._entry(index)[:2] == (pid, attempt_id.bytes):
                 log.warning("attempt %s did not stop, killing its process %d", attempt_id, pid)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+    def kill(self) -> None:
+        for _, _, pid in self._entries():
+            if _alive(pid):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
 

@@ -160,3 +160,27 @@ def test_a_process_that_is_no_child_of_ours_counts_as_dead(table: SlotTable) -> 
     attempt = uuid4()
     table.take(0, attempt)
     assert (table.live(), table.dead()) == (set(), {attempt})
+
+
+def test_a_child_knows_that_its_worker_shuts_down(table: SlotTable, fork: Fork) -> None:
+    seen = uuid4()
+
+    def child() -> None:
+        while not table.is_draining():
+            time.sleep(0.01)
+        table.take(0, seen)
+
+    fork(child)
+    assert table.live() == set()
+    table.drain()
+    wait_for(lambda: table.live() == {seen}, timeout_s=5)
+
+
+def test_a_worker_that_exits_kills_the_children_that_still_work_and_no_others(table: SlotTable, fork: Fork) -> None:
+    attempt, ended = uuid4(), uuid4()
+    busy, idle = fork(lambda: table.take(0, attempt)), fork(lambda: table.take(1, ended))
+    wait_for(lambda: table.live() == {attempt, ended}, timeout_s=5)
+    table.clear(1)
+    table.kill()
+    assert os.WTERMSIG(os.waitpid(busy, 0)[1]) == signal.SIGKILL
+    assert os.waitpid(idle, os.WNOHANG) == (0, 0)
