@@ -56,7 +56,7 @@ app.conf.update(
     event_exchange=at_broker("celeryev"),
     event_queue_prefix=at_broker("celeryev"),
     worker_consumer="workers.consumer:Consumer",
-    imports=["workers.jobs", "workers.signals"],
+    imports=["workers.jobs", "workers.signals", "workers.remote_control"],
     beat_schedule={
         "rescue": {
             "task": "a2a.rescue",

@@ -26,16 +26,16 @@ from celery.signals import (
 from django.conf import settings
 from django.db import connections
 
-from tasks_app import engine, metrics
+from tasks_app import metrics
 from tasks_app.dispatch.queues import JOB_NAMES, lanes_of, parse_job_id
 from tasks_app.metrics import exposition
 from tasks_app.status import Lane
-from tasks_app.wakeups import bell, rings, worker_channel
+from tasks_app.wakeups import bell
 from workers import node, runner, shutdown
 from workers.context import LeaseLost
 from workers.heartbeat import Heartbeat
 from workers.loop import IoLoop
-from workers.persist import persist
+from workers.remote_control import canceller
 from workers.slots import SlotTable, die_with_parent
 
 log = logging.getLogger(__name__)
@@ -128,12 +128,11 @@ def fail(sender: Any, exception: BaseException, **_: Any) -> None:
 
 
 @task_revoked.connect
-def cancel(request: Any, **_: Any) -> None:
-    """Terminating or revoking a job (in Flower, by remote control) cancels its task."""
+def cancel(request: Any, expired: bool, **_: Any) -> None:
+    """Celery discarded a job without being asked by ``remote_control``, which serves Flower: its task is cancelled too.
+
+    Not if its message had expired: that is a lost hint.
+    """
     named = parse_job_id(request.id)
-    if named is None:
-        return
-    cancelled = persist(engine.request_cancel, [named[0]], by="revoke")
-    metrics.cancelled(cancelled)
-    for task in cancelled:
-        bell.ring([*rings(task.lane, [task.task_id]), (worker_channel(task.worker), "")])
+    if named is not None and not expired:
+        canceller().cancel({named[0]})
