@@ -19,6 +19,9 @@ from uuid import UUID
 import redis
 import redis.asyncio
 from django.conf import settings
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +32,9 @@ POLL_S = 1.0
 #: After a failure the bell is left alone this long, so that a Redis that is away slows nobody down.
 RETRY_S = 1.0
 _TIMEOUTS: dict[str, Any] = {"socket_timeout": 1.0, "socket_connect_timeout": 0.5}
+#: For clients: the library would try eleven times, each time as long, and hold up whoever rings or listens.
+_SYNC: dict[str, Any] = {**_TIMEOUTS, "retry": Retry(NoBackoff(), 0)}
+_ASYNC: dict[str, Any] = {**_TIMEOUTS, "retry": AsyncRetry(NoBackoff(), 0)}
 
 Ring = tuple[str, str]
 Latest = Callable[[list[UUID]], Awaitable[dict[UUID, int]]]
@@ -125,7 +131,7 @@ class AsyncBell:
             bells, self._waiting = merged(self._waiting), []
             try:
                 if self._client is None:
-                    self._client = redis.asyncio.Redis.from_url(settings.REDIS_URL, **_TIMEOUTS)
+                    self._client = redis.asyncio.Redis.from_url(settings.REDIS_URL, **_ASYNC)
                 pipe = self._client.pipeline(transaction=False)
                 for channel, text in bells:
                     pipe.publish(channel, text)
@@ -142,10 +148,15 @@ class Ear:
     def __init__(self, channel: str) -> None:
         self._channel = channel
         self._pubsub: redis.client.PubSub | None = None
+        self._quiet_until = 0.0
 
     def wait(self, timeout_s: float) -> list[str]:
-        """The texts rung since the last call; waits at most ``timeout_s`` for the first. Sleeps if Redis is away."""
-        if not settings.REDIS_URL:
+        """The texts rung since the last call; waits at most ``timeout_s`` for the first. Sleeps if Redis is away.
+
+        A Redis that takes connections and answers nothing may hold it up longer; it is then left alone for as long.
+        """
+        began_at = time.monotonic()
+        if not settings.REDIS_URL or began_at < self._quiet_until:
             time.sleep(timeout_s)
             return []
         try:
@@ -157,7 +168,9 @@ class Ear:
         except (redis.RedisError, OSError) as error:
             log.warning("the doorbell is out of order, polling: %s", type(error).__name__)
             self.close()
-            time.sleep(timeout_s)
+            over_s = time.monotonic() - began_at - timeout_s
+            time.sleep(max(0.0, -over_s))
+            self._quiet_until = time.monotonic() + over_s
             return []
 
     def close(self) -> None:
@@ -168,7 +181,7 @@ class Ear:
 
     def _subscribed(self) -> redis.client.PubSub:
         if self._pubsub is None:
-            client = redis.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=0.5)
+            client = redis.Redis.from_url(settings.REDIS_URL, **_SYNC)
             pubsub = client.pubsub()  # type: ignore[no-untyped-call]
             pubsub.subscribe(self._channel)
             message = pubsub.get_message(timeout=1.0)
@@ -235,7 +248,7 @@ class Hub:
     async def _hear(self) -> None:
         while True:
             try:
-                client = redis.asyncio.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=0.5)
+                client = redis.asyncio.Redis.from_url(settings.REDIS_URL, **_ASYNC)
                 pubsub = client.pubsub()
                 # A channel nobody rings keeps the connection subscribed while no task is followed.
                 await pubsub.subscribe("a2a:hub", *[task_channel(task_id) for task_id in self._events])
