@@ -43,7 +43,8 @@ def services() -> dict[str, str]:
 def live(services: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     """The whole stack on real RabbitMQ, PostgreSQL and Redis. Nothing restarts by itself: tests kill, and put back."""
     database_url = fresh_database(services["DATABASE_URL"], f"{database_name(services['DATABASE_URL'])}_live")
-    env = {**services, "DATABASE_URL": database_url, "A2A_AGENTS": "tests.agents"}
+    # Few slots, so that a test can fill them.
+    env = {**services, "DATABASE_URL": database_url, "A2A_IO_SLOTS": "16"}
     made = Live.started(tmp_path_factory.mktemp("live"), env, autorestart=False, embedded=False)
     yield made
     made.close()

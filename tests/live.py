@@ -22,6 +22,9 @@ from stack.scripts import read_procfile
 
 #: Short, so that a test sees a rescue within seconds.
 TIMES = {"A2A_LEASE_S": "6", "A2A_HEARTBEAT_S": "1", "A2A_SWEEP_S": "1", "A2A_REPUBLISH_S": "1"}
+#: Agents that behave badly, and those of the fault tests' load, which append to the ledger that this variable names.
+AGENTS = {"A2A_AGENTS": "tests.agents,tests.faults.agents"}
+LEDGER = "A2A_TEST_LEDGER"
 ENDED = {"completed", "failed", "cancelled", "rejected"}
 
 
@@ -37,6 +40,11 @@ def wait_for(condition: Callable[[], Any], *, timeout_s: float = 60, what: str =
         time.sleep(0.05)
 
 
+def ledger_of(state_dir: Path) -> Path:
+    """Where the handlers of a stack keep their ledger: beside the system, not in it."""
+    return state_dir / "ledger.jsonl"
+
+
 class Live:
     """A running stack, as a client and as an operator sees it."""
 
@@ -44,11 +52,12 @@ class Live:
         self.stack = stack
         self._env = {**os.environ, **env, **stack.env}
         self.database_url = self._env["DATABASE_URL"]
+        self.ledger = ledger_of(stack.state_dir)
         self.http = httpx.Client(base_url=stack.url, timeout=30)
 
     @classmethod
     def started(cls, state_dir: Path, env: dict[str, str], **options: Any) -> Live:
-        env = {**TIMES, "A2A_OPEN_MODE": "1", **env}
+        env = {**TIMES, **AGENTS, LEDGER: str(ledger_of(state_dir)), "A2A_OPEN_MODE": "1", **env}
         stack = Stack(state_dir, env=env, port=0, **options)
         stack.start()
         try:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.test_kills import Load
+from tests.faults.conftest import batch
+from tests.faults.load import Load
 from tests.live import Live
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(240)]
@@ -26,6 +27,7 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
 @pytest.mark.parametrize("name", ["redis", "postgresql"])
 def test_killing_an_embedded_server_in_the_middle_loses_nothing(embedded: Live, name: str) -> None:
     load = Load(embedded)
+    load.send(batch())
     load.under_way()
     embedded.stack.kill(name)
-    load.completes()
+    load.ends_well()
