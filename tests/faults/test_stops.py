@@ -91,6 +91,19 @@ def test_a_child_that_stays_stopped_after_a_cancel_is_killed_and_its_slot_lives_
     every_slot_works(live)
 
 
+def test_a_dispatcher_that_is_stopped_gives_way_to_one_that_stands_by(live: Live, load: Load) -> None:
+    """Its connection stays open, and with it the lock: it must not be held for ever by one that does nothing."""
+    with second(live, "dispatcher") as other:
+        with stopped([live.stack.pid("dispatcher")]):
+            load.ends_well()
+            assert "dispatcher: active" in other.log
+        again = Load(live)
+        again.send([timed("ledger-io", seconds=0.1) for _ in range(20)])
+        again.ends_well()
+        assert live.stack.pid("dispatcher")
+    assert load.losses() == []
+
+
 @pytest.mark.parametrize("name", ["web", "worker-system", "beat"])
 def test_stopping_a_process_that_holds_no_attempt_costs_no_attempt(live: Live, load: Load, name: str) -> None:
     load.under_way()
