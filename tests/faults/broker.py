@@ -36,6 +36,12 @@ class Broker:
             for name in names or (*QUEUES, SYSTEM_QUEUE):
                 channel.queue_delete(name)
 
+    def replace_by_classic(self, name: str) -> None:
+        """Puts a queue of another kind in the place of one of ours."""
+        with self._channel() as channel:
+            channel.queue_delete(name)
+            channel.queue_declare(name, durable=True, auto_delete=False)
+
     def consumers(self) -> dict[str, int]:
         """How many consume each queue. Raises the channel's error for a queue that is not there."""
         with self._channel() as channel:

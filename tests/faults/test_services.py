@@ -61,6 +61,19 @@ def test_queues_deleted_while_no_worker_lives_are_made_again_by_the_next(live: L
     put_back(live)
 
 
+def test_a_queue_of_another_kind_holds_a_worker_up_and_does_not_end_it(live: Live, broker: Broker) -> None:
+    """Nor does one that is deleted between its declaration and the consumer's start: both are errors of a channel."""
+    live.stack.kill("worker-io")
+    broker.replace_by_classic("a2a.io.low")
+    pid = live.stack.start_process("worker-io")
+    wait_for(lambda: "PRECONDITION_FAILED" in live.stack.log("worker-io"), what="the worker meets the queue")
+    load = Load(live)
+    load.send([timed("ledger-io", seconds=0.1, priority=priority) for priority in ("low", "high")])
+    broker.delete("a2a.io.low")
+    load.ends_well()
+    assert live.stack.pid("worker-io") == pid
+
+
 @pytest.mark.parametrize(("agent", "process"), [("ledger-cpu", "worker-cpu"), ("ledger-io", "worker-io")])
 def test_a_message_that_is_delivered_a_hundred_times_runs_its_task_once(
     live: Live, broker: Broker, agent: str, process: str
