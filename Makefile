@@ -61,7 +61,8 @@ test: .venv/.dev check browser services ## everything: checks, then all tests ag
 test-fast: .venv/.dev services ## the tests that need no broker, in seconds
 	@python -m pytest -m "not services and not browser" -q $(TEST_ARGS)
 
-test-faults: .venv/.dev services ## only the tests that kill processes
+test-faults: .venv/.dev services ## only the tests that kill, stop and restart everything under load
+	@echo "==> fault tests (about seven minutes; A2A_TEST_SEED=<number> repeats a chaos)"
 	@python -m pytest tests/faults $(TEST_ARGS)
 
 check: .venv/.dev ## style, types, import floors, Django's checks, missing migrations
