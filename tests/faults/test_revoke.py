@@ -11,7 +11,7 @@ import pytest
 from celery import Celery
 
 from stack.ports import find_free
-from tests.faults.test_kills import put_back
+from tests.faults.processes import put_back
 from tests.live import Live, wait_for
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(240)]

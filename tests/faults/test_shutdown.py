@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from tests.faults.test_kills import put_back
+from tests.faults.processes import put_back
 from tests.live import Live, wait_for
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(240)]
