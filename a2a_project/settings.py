@@ -37,6 +37,14 @@ A2A_AGENTS = BUILT_IN_AGENTS + env.list("A2A_AGENTS", default=[])
 #: The agent that answers at ``/`` and ``/.well-known/agent-card.json``.
 A2A_DEFAULT_AGENT = env.str("A2A_DEFAULT_AGENT", default="echo")
 
+# --- What a worker has, for agents that declare what they need ------------------------------------------------------
+#: MiB of memory; 0: as much as the machine, or the worker's control group, has.
+A2A_WORKER_MEMORY_MB = env.int("A2A_WORKER_MEMORY_MB", default=0)
+#: Processor cores; 0: as many as the machine has.
+A2A_WORKER_CORES = env.float("A2A_WORKER_CORES", default=0.0)
+#: MiB of scratch files; 0: what is free when the worker starts, where ``TMPDIR`` points.
+A2A_WORKER_DISK_MB = env.int("A2A_WORKER_DISK_MB", default=0)
+
 # --- Limits of a request --------------------------------------------------------------------------------------------
 #: The largest request body, in bytes.
 A2A_MAX_BODY_BYTES = env.int("A2A_MAX_BODY_BYTES", default=32 * 1024 * 1024)
@@ -114,6 +122,8 @@ CELERY_BROKER_TRANSPORT_OPTIONS = transport_options(CELERY_BROKER_URL, A2A_BROKE
 A2A_QUEUE_PREFIX = env.str("A2A_QUEUE_PREFIX", default="")
 #: Celery's Django fixup would close the connection around every job; keep it.
 CELERY_DB_REUSE_MAX = 1_000_000_000
+#: Prefork, handing over what its children died of; for the lanes that ask for `-P prefork`.
+CELERY_WORKER_POOL = "workers.pool:TaskPool"
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = False
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
+import mmap
+import os
+import signal
+import subprocess
+import sys
+import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tasks_app.agents import AgentError, Snooze, agent
+from tasks_app.policies import Resources
 
 
 @agent("stubborn", lane="cpu", description="Works for a minute, whatever it is told.")
@@ -109,3 +118,99 @@ def waits_for_file(ctx: Any) -> str:
     while not Path(ctx.text).exists():
         time.sleep(0.02)
     return "there it is"
+
+
+def _burn() -> None:
+    while True:
+        pass
+
+
+def _allocate() -> bytearray:
+    return bytearray(400 << 20)
+
+
+def _share() -> None:
+    """Uses memory that is refused to nobody: the soft limit does not count it."""
+    shared = mmap.mmap(-1, 400 << 20)
+    for _ in range(400):
+        shared.write(bytes(1 << 20))
+    time.sleep(60)
+
+
+def _in_a_process(code: str) -> None:
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def _write_one(ctx: Any) -> None:
+    (ctx.scratch / "one").write_bytes(bytes(16 << 20))
+
+
+def _write_many(ctx: Any) -> None:
+    for number in range(100_000):
+        with tempfile.NamedTemporaryFile(delete=False) as file:
+            file.write(bytes(1 << 20))
+        ctx.progress(number / 100_000)
+
+
+_GREEDS: dict[str, Callable[[Any], object]] = {
+    "modest": lambda ctx: bytearray(50 << 20) and (ctx.scratch / "a").write_bytes(bytes(1 << 20)) and "done",
+    "memory": lambda ctx: len(_allocate()),
+    "memory-shared": lambda ctx: _share(),
+    "memory-in-a-process": lambda ctx: _in_a_process("x = bytearray(90 << 20); y = bytearray(90 << 20); input()"),
+    "cpu": lambda ctx: _burn(),
+    "cpu-in-a-process": lambda ctx: _in_a_process("while True: pass"),
+    "disk": _write_one,
+    "disk-in-many-files": _write_many,
+    "segfault": lambda ctx: ctypes.string_at(0),
+    "sigkill": lambda ctx: os.kill(os.getpid(), signal.SIGKILL),
+    "exit": lambda ctx: os._exit(7),
+}
+
+
+@agent(
+    "greedy",
+    lane="cpu",
+    description="Uses more than it may, as the text names.",
+    resources=Resources(memory_mb=100, cpu_s=1.0, disk_mb=4),
+    max_attempts=2,
+)
+def greedy(ctx: Any) -> object:
+    return _GREEDS[ctx.text](ctx)
+
+
+@agent("forks", lane="cpu", description="Leaves a process behind, or comes back twice.")
+def forks(ctx: Any) -> str:
+    """Its result is the number of a process that would outlive it by a minute."""
+    if ctx.text == "twice":
+        return "child" if os.fork() == 0 else "parent"
+    return str(subprocess.Popen(["sleep", "60"], start_new_session=True).pid)
+
+
+@agent("prints", lane="cpu", description="Prints megabytes.")
+def prints(ctx: Any) -> str:
+    for _ in range(2000):
+        print("x" * 1000)  # noqa: T201
+        os.write(2, b"y" * 1000 + b"\n")
+    return "done"
+
+
+@agent("blocks", lane="cpu", description="Blocks in C with the interpreter's lock, where no signal gets in.")
+def blocks(ctx: Any) -> None:
+    ctypes.PyDLL(None).sleep(60)
+
+
+@agent("silent", lane="cpu", description="Says nothing for a minute.", heartbeat_timeout_s=1.0, max_attempts=2)
+def silent(ctx: Any) -> str:
+    if ctx.attempt == 1:
+        time.sleep(60)
+    for _ in range(10):  # longer than its heartbeat's timeout, but not without a word
+        time.sleep(0.2)
+        ctx.heartbeat()
+    return f"attempt {ctx.attempt}"
+
+
+@agent("silent-io", lane="io", description="Says nothing for a minute.", heartbeat_timeout_s=1.0, max_attempts=2)
+async def silent_io(ctx: Any) -> str:
+    if ctx.attempt == 1:
+        await asyncio.sleep(60)
+    return f"attempt {ctx.attempt}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -13,6 +14,7 @@ from django.conf import settings
 from tasks_app.agents import AgentError
 from tasks_app.engine import ArtifactRecord, CheckpointRecord, Chunk, Claim, Note, Record
 from tasks_app.nesting import DEPTH_MAX, is_too_deep
+from workers.scratch import Scratch
 
 #: What the columns hold; a name becomes an id, with a number where it is used again.
 TEXTS_MAX_CHARS = {"name": 120, "media_type": 128, "filename": 256}
@@ -32,6 +34,8 @@ class Recorder(Protocol):
     @property
     def lost(self) -> bool: ...
 
+    def alive(self) -> None: ...
+
     def add(self, record: Record) -> None: ...
 
     def store(self, record: Record) -> None: ...
@@ -46,9 +50,10 @@ class Context:
     the attempt lost its lease changes nothing.
     """
 
-    def __init__(self, claim: Claim, recorder: Recorder) -> None:
+    def __init__(self, claim: Claim, recorder: Recorder, scratch: Scratch) -> None:
         self._claim = claim
         self._recorder = recorder
+        self._scratch = scratch
         self._progress = 0.0
         self._ids: set[str] = set()
         self._checkpoints = dict(claim.checkpoints)
@@ -95,11 +100,22 @@ class Context:
     @property
     def cancelled(self) -> bool:
         """Whether to stop: the task was cancelled, or another attempt has it now."""
+        self.heartbeat()
         return self._recorder.lost
+
+    @property
+    def scratch(self) -> Path:
+        """A folder for temporary files of this attempt, removed when it has ended. Made when first asked for."""
+        self.heartbeat()
+        return self._scratch.folder()
+
+    def heartbeat(self) -> None:
+        """Says that the handler is alive, for agents with a ``heartbeat_timeout_s``; so does any other call here."""
+        self._recorder.alive()
 
     def check(self) -> None:
         """Raises :class:`LeaseLost` if the handler should stop."""
-        if self._recorder.lost:
+        if self.cancelled:
             raise LeaseLost(f"attempt {self.attempt} of {self.task_id} lost its lease")
 
     def progress(self, fraction: float, message: str = "") -> None:

@@ -12,10 +12,11 @@ from django.conf import settings
 from django.db import Error, connection
 from django.db.models.functions import Now
 
-from tasks_app import agents, engine, metrics
+from tasks_app import engine, metrics
 from tasks_app.engine import Lost
-from tasks_app.models import Outcome, Worker
+from tasks_app.models import Worker
 from tasks_app.wakeups import Ear, bell, rings, worker_channel
+from workers import exits
 from workers.node import Node
 
 log = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ class Heartbeat(threading.Thread):
         self._ended = threading.Event()
         self._announced_at = 0.0
         self._extended_at = 0.0
+        self._losses: dict[UUID, Lost] = {}
         self._state = Worker.State.ONLINE
 
     def run(self) -> None:
@@ -55,18 +57,20 @@ class Heartbeat(threading.Thread):
         connection.close()
 
     def beat(self) -> None:
-        """One beat: rescues what dead processes held, extends the rest, stops what lost its lease."""
-        # While the worker shuts down it is to blame for them, and hands them back.
-        dead = set() if self._node.running.is_draining() else self._node.running.dead()
-        if dead:
-            self._lose(list(dead))
-        live = self._node.running.live()
-        for attempt_id in self._lost(live):
-            self._node.running.stop(attempt_id)
-        if time.monotonic() - self._announced_at >= settings.A2A_HEARTBEAT_S and self._node.running.is_well():
+        """One beat: ends what was lost, extends the rest, stops what lost its lease."""
+        running = self._node.running
+        silent = running.silent()
+        # While the worker shuts down it is to blame for processes that die, and hands back what they ran.
+        lost = [] if running.is_draining() else running.lost()
+        self._losses |= {item.attempt_id: item for item in [*lost, *map(exits.silence, silent)]}
+        self._lose()
+        live = running.live()
+        for attempt_id in silent | self._fenced(live):
+            running.stop(attempt_id)
+        if time.monotonic() - self._announced_at >= settings.A2A_HEARTBEAT_S and running.is_well():
             self.announce()
 
-    def _lost(self, live: set[UUID]) -> set[UUID]:
+    def _fenced(self, live: set[UUID]) -> set[UUID]:
         """Those of the running attempts that have lost their leases; extends the others when it is time."""
         if not live:
             return set()
@@ -76,24 +80,24 @@ class Heartbeat(threading.Thread):
         self._extended_at = time.monotonic()
         return live - held
 
-    def _lose(self, attempt_ids: list[UUID]) -> None:
-        """Takes the tasks of dead processes back; one that was killed for running too long has failed."""
-        message = "the process that ran it died"
-        lost = [
-            Lost(attempt_id=attempt_id, outcome=Outcome.PROCESS_LOST, code="process_lost", message=message)
-            for attempt_id in attempt_ids
-        ]
-        moved = engine.run(engine.lose, lost)
+    def _lose(self) -> None:
+        """Puts lost attempts on record; what the database did not take is kept for the next beat."""
+        if not self._losses:
+            return
+        for item in self._losses.values():
+            log.warning("attempt %s is lost: %s", item.attempt_id, item.message)
+        moved = engine.run(engine.lose, list(self._losses.values()))
         metrics.moved(moved)
         for task in moved:
-            log.warning("%s lost its process and is %s", task.task_id, task.status)
             bell.ring(rings(task.lane, [task.task_id], freed=1))
+        self._losses.clear()
 
     def announce(self) -> None:
         """Writes the worker's row: what the dispatcher counts slots by."""
         node = self._node
         row = {"lane": node.lane, "hostname": node.hostname, "pid": node.pid, "slots": node.slots}
-        row |= {"agents": sorted(agents.registered())}
+        row |= {"agents": node.agents, "memory_mb": node.capacity.memory_mb}
+        row |= {"cores": node.capacity.cores, "disk_mb": node.capacity.disk_mb}
         # The database's clock: the dispatcher compares with it.
         row |= {"state": self._state, "heartbeat_at": Now()}
         Worker.objects.update_or_create(name=node.name, defaults=row, create_defaults={**row, "started_at": Now()})

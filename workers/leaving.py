@@ -67,6 +67,7 @@ class Leaving(threading.Thread):
         self._try(self._release)
         self._announce(Worker.State.OFFLINE)
         connection.close()
+        self._node.scratch.remove()
         if not in_time:
             os._exit(EX_HANDLERS_LEFT)
 
@@ -93,20 +94,24 @@ class Leaving(threading.Thread):
         return False
 
     def _hand_back_dead(self) -> None:
-        """Whoever killed them, it was for the shutdown: a supervisor may signal a whole group of processes."""
-        self._hand_back(self._node.running.dead(), released=True)
+        """Whoever killed them, it was for the shutdown: a supervisor may signal a whole group of processes.
+
+        But for a limit they were killed for that.
+        """
+        lost = self._node.running.lost()
+        self._lose([item if item.final else _loss(item.attempt_id, released=True) for item in lost])
 
     def _hand_back_held(self) -> None:
         """By the worker's name, not by what its slots say: a claim may have been granted that is not seen there yet."""
         held = set(self._unreleased().filter(ended_at=None).values_list("pk", flat=True))
-        self._hand_back(held, released=False)
+        self._lose([_loss(attempt_id, released=False) for attempt_id in held])
         for attempt_id in held:
             self._node.running.stop(attempt_id)
 
-    def _hand_back(self, attempt_ids: set[UUID], *, released: bool) -> None:
-        if not attempt_ids:
+    def _lose(self, lost: list[Lost]) -> None:
+        if not lost:
             return
-        moved = engine.run(engine.lose, [_loss(attempt_id, released) for attempt_id in attempt_ids])
+        moved = engine.run(engine.lose, lost)
         metrics.moved(moved)
         for task in moved:
             log.info("%s is handed back and is %s", task.task_id, task.status)
@@ -133,7 +138,7 @@ class Leaving(threading.Thread):
             connection.close()
 
 
-def _loss(attempt_id: UUID, released: bool) -> Lost:
+def _loss(attempt_id: UUID, *, released: bool) -> Lost:
     return Lost(
         attempt_id=attempt_id,
         outcome=Outcome.HANDED_BACK,

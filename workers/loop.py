@@ -14,7 +14,7 @@ from django.conf import settings
 
 from tasks_app import agents, engine, metrics
 from tasks_app.database import Line, is_poison
-from tasks_app.engine import Claim, ClaimRequest, Offer, Write, Written
+from tasks_app.engine import Claim, ClaimRequest, Lost, Offer, Write, Written
 from tasks_app.groupcommit import Flusher
 from tasks_app.wakeups import AsyncBell, rings
 from workers.context import LeaseLost
@@ -57,6 +57,9 @@ class IoLoop:
         """Calls it on the loop, soon; does not wait."""
         self.loop.call_soon_threadsafe(function, *args)
 
+    def start(self) -> None:
+        """Nothing: its threads run from when it is made, since a threads pool forks nothing."""
+
     def stop(self, attempt_id: UUID) -> None:
         """Cancels the coroutine of an attempt that lost its lease; a synchronous handler sees ``cancelled``.
 
@@ -85,9 +88,18 @@ class IoLoop:
     def live(self) -> set[UUID]:
         return set(self._running.copy()) if self.is_well() else set()
 
-    def dead(self) -> set[UUID]:
+    def forked(self, pid: int, status: Callable[[], int | None]) -> None:
+        """Not by a threads pool."""
+
+    def reaped(self, pid: int) -> None:
+        """Not by a threads pool."""
+
+    def lost(self) -> list[Lost]:
         """None: a thread does not die alone."""
-        return set()
+        return []
+
+    def silent(self) -> set[UUID]:
+        return {attempt_id for attempt_id, (recorder, _) in self._running.copy().items() if recorder.is_silent()}
 
     def drain(self) -> None:
         self._draining = True

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
+from tasks_app import agents
+from tasks_app.policies import Resources
 from tasks_app.status import Lane
 
 if TYPE_CHECKING:
+    from tasks_app.engine import Lost
     from workers.runner import LaneRunner
+    from workers.scratch import ScratchRoot
 
 
 class Running(Protocol):
     """What runs in this worker, as its heartbeat sees it."""
+
+    def start(self) -> None:
+        """In the worker's parent process, once its pool is there."""
+        ...
 
     def is_well(self) -> bool:
         """Whether it can run tasks; if not, the worker falls silent and the dispatcher stops counting on it."""
@@ -25,8 +34,20 @@ class Running(Protocol):
         """The attempts whose handlers run."""
         ...
 
-    def dead(self) -> set[UUID]:
-        """Attempts whose process has died; forgets them."""
+    def forked(self, pid: int, status: Callable[[], int | None]) -> None:
+        """The pool has a new child, and will know its exit status, as :class:`workers.slots.Exit` has it."""
+        ...
+
+    def reaped(self, pid: int) -> None:
+        """A child of the pool is dead, and another will soon take its place."""
+        ...
+
+    def lost(self) -> list[Lost]:
+        """Attempts that ended without saying so, since their process died; forgets them."""
+        ...
+
+    def silent(self) -> set[UUID]:
+        """The attempts whose handlers gave no sign of life for longer than they may, and go on."""
         ...
 
     def stop(self, attempt_id: UUID) -> None:
@@ -53,6 +74,9 @@ class Node:
     slots: int
     running: Running
     runner: LaneRunner
+    capacity: Resources
+    scratch: ScratchRoot
+    agents: list[str] = field(default_factory=lambda: sorted(agents.registered()))
     hostname: str = field(default_factory=socket.gethostname)
     pid: int = field(default_factory=os.getpid)
 

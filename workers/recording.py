@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -73,7 +74,7 @@ class _Gathered:
 
     def _failed(self, item: Write, error: Exception) -> None:
         """After a write that raised: what was refused never can be written; all else may have been, and is repeated."""
-        if item.finish is None and not isinstance(error, (*OUTAGES, AgentError)):
+        if item.finish is None and not isinstance(error, (*OUTAGES, AgentError, MemoryError)):
             self._unsure = None
             self.refused = error
 
@@ -85,9 +86,11 @@ def _is_progress(record: Record | None) -> bool:
 class CpuRecorder(_Gathered):
     """Writes from the handler's own thread; what is left over, from the process's one :class:`_Later`."""
 
-    def __init__(self, claim: Claim, told_to_stop: Callable[[], bool]) -> None:
+    def __init__(self, claim: Claim, told_to_stop: Callable[[], bool], alive: Callable[[], None]) -> None:
         super().__init__(claim)
         self._told_to_stop = told_to_stop
+        self._alive = alive
+        self._pid = os.getpid()
         self._lock = threading.Lock()
         self._written_at = time.monotonic()
 
@@ -95,7 +98,11 @@ class CpuRecorder(_Gathered):
     def lost(self) -> bool:
         return self._fenced or self._told_to_stop()
 
+    def alive(self) -> None:
+        self._alive()
+
     def add(self, record: Record) -> None:
+        self._check_process()
         with self._lock:
             self._gather(record)
             if time.monotonic() - self._written_at >= FLUSH_S:
@@ -105,6 +112,7 @@ class CpuRecorder(_Gathered):
 
     def store(self, record: Record) -> None:
         """Adds a record and writes it, with all that came before: it is durable when this returns."""
+        self._check_process()
         with self._lock:
             self._records.append(record)
             self._write()
@@ -125,6 +133,11 @@ class CpuRecorder(_Gathered):
             if self._records:
                 self._write()
 
+    def _check_process(self) -> None:
+        """A forked process would write through its parent's database connection, which no two can share."""
+        if os.getpid() != self._pid:
+            raise RuntimeError("a process that the handler forked cannot record anything: only the handler's own can")
+
     def _write(self, finish: Finish | None = None) -> Written:
         if self._unsure is not None:
             self._send(self._unsure)
@@ -134,7 +147,7 @@ class CpuRecorder(_Gathered):
         self._unsure = None if item.finish else item
         try:
             written = persist(engine.write, [item])[0]
-        except Exception as error:  # also the handler's timeout, which may come while it waits for the database
+        except Exception as error:  # also a limit of the handler's, which may come while it waits for the database
             self._failed(item, error)
             raise
         self._note(item, written)
@@ -185,16 +198,26 @@ def later() -> _Later:
 class IoRecorder(_Gathered):
     """Writes through the io lane's group commit; one write of an attempt at a time, in order."""
 
-    def __init__(self, claim: Claim, loop: IoLoop) -> None:
+    def __init__(self, claim: Claim, loop: IoLoop, heartbeat_timeout_s: float | None = None) -> None:
         super().__init__(claim)
         self._loop = loop
         self._lock = asyncio.Lock()
         self._pending: asyncio.Task[None] | None = None
         self.stopping = False
+        self._heartbeat_timeout_s = heartbeat_timeout_s
+        self._alive_at = time.monotonic()
 
     @property
     def lost(self) -> bool:
         return self._fenced or self.stopping
+
+    def alive(self) -> None:
+        self._alive_at = time.monotonic()
+
+    def is_silent(self) -> bool:
+        """Whether its handler gave no sign of life for longer than it may, and was not told to stop yet."""
+        limit_s = self._heartbeat_timeout_s
+        return limit_s is not None and not self.stopping and time.monotonic() - self._alive_at > limit_s
 
     def add(self, record: Record) -> None:
         self._loop.call(self._add, record)
@@ -214,6 +237,7 @@ class IoRecorder(_Gathered):
 
     async def finish(self, finish: Finish) -> Written:
         """Writes the rest together with the end."""
+        self._heartbeat_timeout_s = None  # the handler has ended
         if self._pending is not None:
             self._pending.cancel()
             await asyncio.wait([self._pending])

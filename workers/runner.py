@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import inspect
 import logging
 import os
 import random
-import signal
 import traceback
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from types import FrameType
 from typing import Any, Protocol
 from uuid import UUID, uuid4
 
@@ -21,15 +20,22 @@ from billiard.process import current_process
 from tasks_app import agents, engine, metrics
 from tasks_app.agents import AgentError, Snooze
 from tasks_app.database import OUTAGES
-from tasks_app.engine import Claim, ClaimRequest, Finish, Offer, Written
+from tasks_app.engine import Claim, ClaimRequest, Finish, Offer, Usage, Written
+from tasks_app.engine.records import UNMEASURED
 from tasks_app.models import Outcome
+from tasks_app.policies import UNSIZED, Resources
 from tasks_app.status import TaskStatus
 from tasks_app.wakeups import bell, rings
+from workers import exits, procs
 from workers.context import Context, LeaseLost, agent_message
+from workers.exits import LimitReached
+from workers.limits import limited
 from workers.loop import IoLoop
 from workers.node import current
 from workers.persist import persist
 from workers.recording import CpuRecorder, IoRecorder
+from workers.resources import Meter
+from workers.scratch import Scratch, ScratchRoot
 from workers.slots import SlotTable
 
 log = logging.getLogger(__name__)
@@ -37,10 +43,6 @@ log = logging.getLogger(__name__)
 #: An error's text is cut here, so that a handler that raises megabytes does not fill the database.
 ERROR_CHARS = 2_000
 TRACEBACK_CHARS = 20_000
-
-
-class TimedOut(AgentError):
-    """The attempt ran longer than its timeout."""
 
 
 class HandlerError(Exception):
@@ -53,8 +55,11 @@ class Run:
 
     claim: Claim
     recorder: CpuRecorder | IoRecorder
+    scratch: Scratch
     #: What the handler raised.
     error: Exception | None = None
+    #: What it used, in the cpu lane, once it has stopped.
+    usage: Usage = UNMEASURED
 
 
 class LaneRunner(Protocol):
@@ -70,8 +75,9 @@ class LaneRunner(Protocol):
 class CpuRunner:
     """In a prefork child: everything on the job's own thread and connection."""
 
-    def __init__(self, table: SlotTable) -> None:
+    def __init__(self, table: SlotTable, scratch: ScratchRoot) -> None:
         self._table = table
+        self._scratch = scratch
 
     def claim(self, task_id: UUID, epoch: int) -> Run | None:
         claim = persist(engine.claim, [_request(task_id, epoch)], offer=_offer())[0]
@@ -79,43 +85,63 @@ class CpuRunner:
             return None
         metrics.claimed([claim])
         # Only what was granted may be seen by the heartbeat: to it, an attempt that is not in the database is lost.
-        index = child_index()
-        self._table.take(index, claim.attempt_id)
+        index, table = child_index(), self._table
+        silence_s = _heartbeat_timeout_s(claim)
+        table.take(index, claim.attempt_id, agent=claim.agent, asked=claim.resources, heartbeat_timeout_s=silence_s)
         bell.ring(rings(claim.lane, [task_id]))
-        return Run(claim, CpuRecorder(claim, lambda: self._table.told_to_stop(index, claim.attempt_id)))
+        recorder = CpuRecorder(
+            claim,
+            told_to_stop=lambda: table.told_to_stop(index, claim.attempt_id),
+            alive=lambda: table.touch(index),
+        )
+        return Run(claim, recorder, self._scratch.of(claim.attempt_id))
 
     def execute(self, run: Run) -> None:
         handler, context = _resolve(run)
-        with _judged(), alarm(run.claim):
-            result = handler(context)
-            if inspect.iscoroutine(result):
-                result = asyncio.run(_in_time(result, run.claim))
-            _keep(context, result)
+        limits = limited(run.claim.resources, timeout_s=run.claim.timeout_s, scratch=run.scratch)
+        with _judged(run.claim.resources), self._measured(run), limits:
+            _keep(context, _called(handler, context, run.claim))
+
+    @contextmanager
+    def _measured(self, run: Run) -> Iterator[None]:
+        """From here to its end the handler is measured, in this process and by the parent, which keeps its limits."""
+        index, meter = child_index(), Meter()
+        pss_bytes = procs.share_bytes(os.getpid()) if run.claim.resources.memory_mb else 0
+        self._table.handle(index, rss_bytes=meter.rss_bytes, cpu_s=meter.cpu_s, pss_bytes=pss_bytes)
+        try:
+            yield
+        finally:
+            procs.end_descendants()
+            rss_bytes, disk_bytes = self._table.handled(index)
+            disk_bytes = max(disk_bytes, run.scratch.used_bytes())
+            run.usage = meter.usage(peak_rss_bytes=rss_bytes, disk_bytes=disk_bytes)
 
     def finish(self, run: Run, finish: Finish) -> Written:
         assert isinstance(run.recorder, CpuRecorder)  # noqa: S101 (narrows the type)
         try:
             try:
-                return run.recorder.finish(checked(run, finish))
+                return run.recorder.finish(replace(checked(run, finish), usage=run.usage))
             except Exception as error:
-                return run.recorder.finish(unstorable(run, error))
+                return run.recorder.finish(replace(unstorable(run, error), usage=run.usage))
         finally:
+            run.scratch.remove()
             self._table.clear(child_index())
 
 
 class IoRunner:
     """In a pool thread, with the lane's one event loop behind it."""
 
-    def __init__(self, loop: IoLoop) -> None:
+    def __init__(self, loop: IoLoop, scratch: ScratchRoot) -> None:
         self._loop = loop
+        self._scratch = scratch
 
     def claim(self, task_id: UUID, epoch: int) -> Run | None:
         claim = self._loop.run(self._loop.claim(_request(task_id, epoch)))
         if claim is None:
             return None
-        recorder = IoRecorder(claim, self._loop)
+        recorder = IoRecorder(claim, self._loop, _heartbeat_timeout_s(claim))
         self._loop.started(recorder)
-        return Run(claim, recorder)
+        return Run(claim, recorder, self._scratch.of(claim.attempt_id))
 
     def execute(self, run: Run) -> None:
         assert isinstance(run.recorder, IoRecorder)  # noqa: S101 (narrows the type)
@@ -135,6 +161,7 @@ class IoRunner:
             except Exception as error:
                 return self._loop.run(run.recorder.finish(unstorable(run, error)))
         finally:
+            run.scratch.remove()
             self._loop.ended(run.claim.attempt_id)
 
 
@@ -183,7 +210,7 @@ def failed(run: Run, error: BaseException) -> Finish:
         trace = storable("".join(traceback.format_exception(error.__cause__ or error))[-TRACEBACK_CHARS:])
     return Finish(
         status=TaskStatus.FAILED,
-        outcome=Outcome.TIMED_OUT if isinstance(error, TimedOut) else Outcome.FAILED,
+        outcome=error.outcome if isinstance(error, LimitReached) else Outcome.FAILED,
         error={"code": code, "message": text},
         message=agent_message(run.claim, text),
         traceback=trace,
@@ -204,7 +231,7 @@ def unstorable(run: Run, error: Exception) -> Finish:
 
 
 @contextmanager
-def _judged() -> Iterator[None]:
+def _judged(asked: Resources = UNSIZED) -> Iterator[None]:
     """What a handler raises becomes an end that Celery and the engine both understand.
 
     Celery gives some exceptions a meaning of its own (Ignore, Reject), and a MemoryError ends its whole worker.
@@ -214,7 +241,11 @@ def _judged() -> Iterator[None]:
     except (AgentError, Snooze, LeaseLost, HandlerError):
         raise
     except MemoryError as error:
-        raise AgentError("the handler ran out of memory", code="out_of_memory") from error
+        raise LimitReached.by(exits.out_of_memory(asked)) from error
+    except OSError as error:
+        if error.errno == errno.EFBIG and asked.disk_mb:
+            raise LimitReached.by(exits.disk_limit(asked)) from error
+        raise HandlerError(described(error)) from error
     except Exception as error:
         raise HandlerError(described(error)) from error
 
@@ -228,23 +259,15 @@ def _no_exit() -> Iterator[None]:
         raise HandlerError(described(error)) from error
 
 
-@contextmanager
-def alarm(claim: Claim) -> Iterator[None]:
-    """Interrupts a synchronous handler at its timeout, and nothing but the handler: not the claim, not the finish.
-
-    By a timer of the child's own, since a limit that the worker's parent keeps may hit whatever the child does then.
-    """
-
-    def ring(number: int, frame: FrameType | None) -> None:
-        raise _timed_out(claim)
-
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, claim.timeout_s)
+def _called(handler: agents.Handler, context: Context, claim: Claim) -> Any:
+    """What the handler returns. A process that it forked never comes back from here: it would do the worker's work."""
+    pid = os.getpid()
     try:
-        yield
+        result = handler(context)
+        return asyncio.run(_in_time(result, claim)) if inspect.iscoroutine(result) else result
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        if os.getpid() != pid:
+            os._exit(0)
 
 
 def described(error: BaseException) -> str:
@@ -270,7 +293,7 @@ async def _in_time(handler: Coroutine[Any, Any, Any], claim: Claim) -> Any:
                 return await handler
     except HandlerError as error:
         if limit.expired() and isinstance(error.__cause__, TimeoutError):
-            raise _timed_out(claim) from error
+            raise LimitReached.by(exits.timeout(claim.timeout_s)) from error
         raise
 
 
@@ -290,7 +313,7 @@ def _resolve(run: Run) -> tuple[agents.Handler, Context]:
         handler = agents.get(run.claim.agent).handler
     except agents.UnknownAgent as error:
         raise AgentError(str(error), code="unknown_agent") from error
-    return handler, Context(run.claim, run.recorder)
+    return handler, Context(run.claim, run.recorder, run.scratch)
 
 
 def _keep(context: Context, result: Any) -> None:
@@ -302,8 +325,9 @@ def _keep(context: Context, result: Any) -> None:
         context.result(result)
 
 
-def _timed_out(claim: Claim) -> TimedOut:
-    return TimedOut(f"ran longer than its timeout of {claim.timeout_s:g} s", code="timeout")
+def _heartbeat_timeout_s(claim: Claim) -> float | None:
+    spec = agents.registered().get(claim.agent)
+    return spec.heartbeat_timeout_s if spec else None
 
 
 def child_index() -> int:

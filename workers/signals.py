@@ -30,13 +30,14 @@ from tasks_app import metrics
 from tasks_app.dispatch.queues import JOB_NAMES, lanes_of, parse_job_id
 from tasks_app.metrics import exposition
 from tasks_app.status import Lane
-from tasks_app.wakeups import bell
-from workers import node, runner, shutdown
+from tasks_app.wakeups import bell, worker_channel
+from workers import node, procs, resources, runner, scratch, shutdown
 from workers.context import LeaseLost
 from workers.heartbeat import Heartbeat
 from workers.loop import IoLoop
 from workers.remote_control import canceller
-from workers.slots import SlotTable, die_with_parent
+from workers.slots import SlotTable
+from workers.watch import Watch
 
 log = logging.getLogger(__name__)
 _JOBS = set(JOB_NAMES.values())
@@ -51,24 +52,36 @@ def make_node(sender: Any, **_: Any) -> None:
     if not lanes:
         return
     lane = lanes[0]
-    running: SlotTable | IoLoop
+    scratch.remove_stale()
+    root = scratch.ScratchRoot()
+    running: Watch | IoLoop
     if lane is Lane.CPU:
-        running = SlotTable()
+        table = SlotTable()
+        running = Watch(table, root, on_loss=lambda: bell.ring([(worker_channel(sender.hostname), "")]))
         metrics.share_with_children(CHILDREN_PER_SLOT * sender.concurrency)
-        lane_runner: runner.LaneRunner = runner.CpuRunner(running)
+        lane_runner: runner.LaneRunner = runner.CpuRunner(table, root)
     else:
         running = IoLoop()
-        lane_runner = runner.IoRunner(running)
+        lane_runner = runner.IoRunner(running, root)
     sender.app.steps["worker"].add(shutdown.ShutdownStep)
     node.set_current(
-        node.Node(name=sender.hostname, lane=lane, slots=sender.concurrency, running=running, runner=lane_runner)
+        node.Node(
+            name=sender.hostname,
+            lane=lane,
+            slots=sender.concurrency,
+            running=running,
+            runner=lane_runner,
+            capacity=resources.capacity(root.path),
+            scratch=root,
+        )
     )
 
 
 @worker_process_init.connect
 def forget_what_was_forked(**_: Any) -> None:
-    """In a child: it ends with its parent, and shares none of its connections."""
-    die_with_parent()
+    """In a child: it ends with its parent, shares none of its connections, and keeps what its handlers start."""
+    procs.die_with_parent()
+    procs.adopt_orphans()
     bell.reset()
     connections.close_all()
     metrics.become_child(runner.child_index())
@@ -80,6 +93,7 @@ def announce(**_: Any) -> None:
     here = node.current_or_none()
     exposition.serve(_metrics_port(here))
     if here is not None:
+        here.running.start()
         heartbeat = Heartbeat(here)
         heartbeat.start()
         shutdown.watch(here, heartbeat)

@@ -25,7 +25,9 @@ from tasks_app.status import TERMINAL, Lane
 from workers import node
 from workers.heartbeat import Heartbeat
 from workers.loop import IoLoop
+from workers.resources import capacity
 from workers.runner import IoRunner
+from workers.scratch import ScratchRoot
 
 URL = "memory://"
 STOP_S = 10.0
@@ -60,9 +62,10 @@ def one_process(*, slots: int = 4) -> Iterator[OneProcess]:
     with ExitStack() as stack:
         stack.enter_context(override_settings(A2A_OPEN_MODE=True, A2A_CPU_METRICS_PORT=0, A2A_IO_METRICS_PORT=0))
         app = stack.enter_context(_on_memory())
-        running = IoLoop()
+        running, scratch = IoLoop(), ScratchRoot()
+        stack.callback(scratch.remove)
         stack.callback(running.close)
-        stack.enter_context(_worker(app, running, slots))
+        stack.enter_context(_worker(app, running, scratch, slots))
         dispatcher = Dispatcher(app)
         thread = threading.Thread(target=dispatcher.run, name="dispatcher", daemon=True)
         thread.start()
@@ -85,12 +88,13 @@ def _on_memory() -> Iterator[Celery]:
 
 
 @contextmanager
-def _worker(app: Celery, running: IoLoop, slots: int) -> Iterator[None]:
+def _worker(app: Celery, running: IoLoop, scratch: ScratchRoot, slots: int) -> Iterator[None]:
     """One Celery worker, which the dispatcher takes for one of each lane."""
     queues = [name for lane in Lane for name in queue_names(lane)]
     options = {"pool": "threads", "without_heartbeat": True, "without_mingle": True, "without_gossip": True}
     worker: Any = TestWorkController(app=app, concurrency=len(Lane) * slots, queues=queues, **options)
-    nodes = [node.Node(f"{lane}-{worker.hostname}", lane, slots, running, IoRunner(running)) for lane in Lane]
+    has, runner = capacity(scratch.path), IoRunner(running, scratch)
+    nodes = [node.Node(f"{lane}-{worker.hostname}", lane, slots, running, runner, has, scratch) for lane in Lane]
     node.set_current(nodes[0])  # in place of the one that worker_init made
     beats = [Heartbeat(each) for each in nodes]
     thread = threading.Thread(target=worker.start, name="worker", daemon=True)

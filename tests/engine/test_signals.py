@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tasks_app.models import Task
+from tasks_app.policies import Resources
 from tasks_app.status import Lane, TaskStatus
 from tests.factory import Factory
 from workers import jobs, node, signals
 from workers.runner import CpuRunner
+from workers.scratch import ScratchRoot
 from workers.slots import SlotTable
+from workers.watch import Watch
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def table(monkeypatch: pytest.MonkeyPatch) -> SlotTable:
+def table(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SlotTable:
     """The slots of a worker of the cpu lane, which this process is meanwhile."""
-    table = SlotTable()
-    here = node.Node(name="worker-1", lane=Lane.CPU, slots=1, running=table, runner=CpuRunner(table))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    table, root = SlotTable(), ScratchRoot()
+    here = node.Node(
+        name="worker-1",
+        lane=Lane.CPU,
+        slots=1,
+        running=Watch(table, root, on_loss=lambda: None),
+        runner=CpuRunner(table, root),
+        capacity=Resources(),
+        scratch=root,
+    )
     monkeypatch.setattr(node, "_current", here)
     return table
 

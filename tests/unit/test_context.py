@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -12,6 +14,7 @@ from a2a.types import Message, Part, Role, TaskArtifactUpdateEvent
 from tasks_app.engine import ArtifactRecord, CheckpointRecord, Claim, Note, Record
 from tests.protocol.doors import nested
 from workers.context import Context, LeaseLost
+from workers.scratch import Scratch
 
 
 class Recorder:
@@ -19,7 +22,11 @@ class Recorder:
 
     def __init__(self) -> None:
         self.lost = False
+        self.signs = 0
         self.records: list[Record] = []
+
+    def alive(self) -> None:
+        self.signs += 1
 
     def add(self, record: Record) -> None:
         self.records.append(record)
@@ -33,13 +40,13 @@ def recorder() -> Recorder:
 
 
 @pytest.fixture
-def ctx(recorder: Recorder) -> Context:
+def ctx(recorder: Recorder, tmp_path: Path) -> Context:
     parts = [Part(text="one"), Part(raw=b"x", media_type="image/png"), Part(text="two")]
     message = Message(message_id="m", role=Role.ROLE_USER, parts=parts)
     fields: dict[str, Any] = dict.fromkeys(Claim.__dataclass_fields__)
     fields |= {"task_id": uuid4(), "context_id": "c", "attempt": 1, "message": message.SerializeToString()}
     fields |= {"parameters": {"a": 1}, "metadata": {"b": 2}, "checkpoints": {"page": 7}}
-    return Context(Claim(**fields), recorder)
+    return Context(Claim(**fields), recorder, Scratch(tmp_path / "scratch"))
 
 
 def artifacts(recorder: Recorder) -> list[ArtifactRecord]:
@@ -189,3 +196,29 @@ def test_a_checkpoint_that_cannot_be_stored_is_the_handlers_error(
     with pytest.raises(ValueError, match=complaint):
         ctx.checkpoint(name, data)
     assert recorder.records == []
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda ctx: ctx.progress(0.5),
+        lambda ctx: ctx.say("x"),
+        lambda ctx: ctx.artifact("x", name="a"),
+        lambda ctx: ctx.checkpoint("a", 1),
+        lambda ctx: ctx.check(),
+        lambda ctx: ctx.cancelled,
+        lambda ctx: ctx.heartbeat(),
+        lambda ctx: ctx.scratch,
+    ],
+)
+def test_every_call_is_a_sign_of_life(ctx: Context, recorder: Recorder, call: Callable[[Context], object]) -> None:
+    assert recorder.signs == 0
+    call(ctx)
+    assert recorder.signs > 0
+
+
+def test_the_scratch_folder_is_made_when_it_is_asked_for(ctx: Context, tmp_path: Path) -> None:
+    assert list(tmp_path.iterdir()) == []
+    (ctx.scratch / "a").write_text("x")
+    assert (ctx.scratch / "a").read_text() == "x"
+    assert ctx.scratch.stat().st_mode & 0o077 == 0

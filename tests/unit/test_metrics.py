@@ -79,7 +79,7 @@ def test_a_finish_counts_its_attempt_its_task_and_the_time_since_the_first_start
     factory: Factory, counts: Counts
 ) -> None:
     claim = factory.claimed(agent="sleep-cpu", lane=Lane.CPU, priority=Priority.CRITICAL)
-    CpuRecorder(claim, lambda: False).finish(completed())
+    CpuRecorder(claim, told_to_stop=lambda: False, alive=lambda: None).finish(completed())
     task = Task.objects.get(id=claim.task_id)
     assert counts("tasks_completed_total") == {("sleep-cpu", "critical", "cpu"): 1}
     assert counts("task_attempts_total", *ATTEMPT) == {("sleep-cpu", "cpu", "completed"): 1}
@@ -97,7 +97,7 @@ def test_a_finish_that_is_refused_and_a_record_that_ends_nothing_count_nothing(
     factory: Factory, counts: Counts
 ) -> None:
     claim = factory.claimed()
-    recorder = CpuRecorder(claim, lambda: False)
+    recorder = CpuRecorder(claim, told_to_stop=lambda: False, alive=lambda: None)
     recorder.keep(engine.Note(progress=0.5))
     recorder.write_rest()
     assert engine.run(engine.request_cancel, [claim.task_id], by="a test")
@@ -137,7 +137,7 @@ def test_a_sweep_counts_the_attempts_it_ends_and_the_tasks_it_fails(factory: Fac
 @pytest.mark.django_db
 def test_an_attempt_that_is_tried_again_is_counted_and_its_task_is_not(factory: Factory, counts: Counts) -> None:
     again = Finish(status=TaskStatus.PENDING, outcome=Outcome.RETRIED)
-    CpuRecorder(factory.claimed(), lambda: False).finish(again)
+    CpuRecorder(factory.claimed(), told_to_stop=lambda: False, alive=lambda: None).finish(again)
     assert counts("task_attempts_total", *ATTEMPT) == {("echo", "io", "retried"): 1}
     assert counts("tasks_failed_total") == counts("task_duration_seconds_count") == {}
 

@@ -1,0 +1,51 @@
+"""The prefork pool says what its children died of."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import pytest
+from celery.concurrency import get_implementation
+
+from a2a_project.celery import app
+from tests.live import wait_for
+from workers import node, pool
+
+
+class Told:
+    """What a pool says to the worker it belongs to."""
+
+    def __init__(self) -> None:
+        self.statuses: dict[int, Callable[[], int | None]] = {}
+        self.dead: list[tuple[int, int | None, int]] = []
+
+    def forked(self, pid: int, status: Callable[[], int | None]) -> None:
+        self.statuses[pid] = status
+
+    def reaped(self, pid: int) -> None:
+        """Keeps the status, and how many children there were until then."""
+        self.dead.append((pid, self.statuses[pid](), len(self.statuses)))
+
+
+def test_a_pool_tells_of_a_dead_child_before_it_starts_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = Told()
+    monkeypatch.setattr(node, "_current", SimpleNamespace(running=told))
+    processes = pool._BlockingPool(1)
+    try:
+        [pid] = told.statuses
+        assert told.statuses[pid]() is None
+        processes.apply_async(os._exit, (7,))
+        wait_for(lambda: len(told.statuses) == 2, timeout_s=20, what="another child")
+        assert told.dead[0] == (pid, 7, 1)
+        assert told.statuses[pid]() == 7
+    finally:
+        processes.terminate()
+        processes.join()
+
+
+def test_the_cpu_lane_runs_on_this_pool_and_no_other_lane_does() -> None:
+    assert get_implementation(app.conf.worker_pool) is pool.TaskPool
+    assert issubclass(pool.TaskPool.Pool, pool._TellsExits)
+    assert not issubclass(get_implementation("threads"), pool.TaskPool)
