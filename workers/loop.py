@@ -12,11 +12,13 @@ from uuid import UUID
 
 from django.conf import settings
 
-from tasks_app import agents, engine, metrics
+from tasks_app import engine, metrics
 from tasks_app.database import Line, is_poison
-from tasks_app.engine import Claim, ClaimRequest, Lost, Offer, Write, Written
+from tasks_app.engine import Claim, ClaimRequest, Lost, Write, Written
 from tasks_app.groupcommit import Flusher
+from tasks_app.policies import Resources
 from tasks_app.wakeups import AsyncBell, rings
+from workers import node, room
 from workers.context import LeaseLost
 from workers.recording import IoRecorder
 
@@ -156,8 +158,12 @@ class IoLoop:
         except asyncio.CancelledError as error:
             raise LeaseLost(f"task {recorder.claim.task_id} was stopped") from error
 
+    def in_use(self) -> Resources:
+        """What all running attempts may use together."""
+        return room.together([recorder.claim.resources for recorder, _ in self._running.copy().values()])
+
     async def _claim_all(self, items: Sequence[ClaimRequest]) -> list[Claim | None]:
-        claims = await self._claims.run(engine.claim, items, offer=Offer(agents=tuple(agents.registered())))
+        claims = await self._claims.run(engine.claim, items, offer=room.offer(node.current()))
         metrics.claimed(claims)
         self._bell.ring([bell for claim in claims if claim for bell in rings(claim.lane, [claim.task_id])])
         return claims

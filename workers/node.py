@@ -46,6 +46,10 @@ class Running(Protocol):
         """Attempts that ended without saying so, since their process died; forgets them."""
         ...
 
+    def in_use(self) -> Resources:
+        """What all running attempts may use together."""
+        ...
+
     def silent(self) -> set[UUID]:
         """The attempts whose handlers gave no sign of life for longer than they may, and go on."""
         ...

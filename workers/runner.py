@@ -20,13 +20,13 @@ from billiard.process import current_process
 from tasks_app import agents, engine, metrics
 from tasks_app.agents import AgentError, Snooze
 from tasks_app.database import OUTAGES
-from tasks_app.engine import Claim, ClaimRequest, Finish, Offer, Usage, Written
+from tasks_app.engine import Claim, ClaimRequest, Finish, Usage, Written
 from tasks_app.engine.records import UNMEASURED
 from tasks_app.models import Outcome
 from tasks_app.policies import UNSIZED, Resources
 from tasks_app.status import TaskStatus
 from tasks_app.wakeups import bell, rings
-from workers import exits, procs
+from workers import exits, procs, room
 from workers.context import Context, LeaseLost, agent_message
 from workers.exits import LimitReached
 from workers.limits import limited
@@ -80,7 +80,7 @@ class CpuRunner:
         self._scratch = scratch
 
     def claim(self, task_id: UUID, epoch: int) -> Run | None:
-        claim = persist(engine.claim, [_request(task_id, epoch)], offer=_offer())[0]
+        claim = persist(engine.claim, [_request(task_id, epoch)], offer=room.offer(current()))[0]
         if claim is None:
             return None
         metrics.claimed([claim])
@@ -88,6 +88,11 @@ class CpuRunner:
         index, table = child_index(), self._table
         silence_s = _heartbeat_timeout_s(claim)
         table.take(index, claim.attempt_id, agent=claim.agent, asked=claim.resources, heartbeat_timeout_s=silence_s)
+        excess = room.overfull(current(), claim)
+        if excess is not None:
+            persist(engine.lose, [excess])
+            table.clear(index)
+            return None
         bell.ring(rings(claim.lane, [task_id]))
         recorder = CpuRecorder(
             claim,
@@ -141,6 +146,11 @@ class IoRunner:
             return None
         recorder = IoRecorder(claim, self._loop, _heartbeat_timeout_s(claim))
         self._loop.started(recorder)
+        excess = room.overfull(current(), claim)
+        if excess is not None:
+            persist(engine.lose, [excess])
+            self._loop.ended(claim.attempt_id)
+            return None
         return Run(claim, recorder, self._scratch.of(claim.attempt_id))
 
     def execute(self, run: Run) -> None:
@@ -301,11 +311,6 @@ def _request(task_id: UUID, epoch: int) -> ClaimRequest:
     node = current()
     pid = os.getpid()
     return ClaimRequest(task_id=task_id, epoch=epoch, attempt_id=uuid4(), worker=node.name, pid=pid)
-
-
-def _offer() -> Offer:
-    """What this worker can run."""
-    return Offer(agents=tuple(agents.registered()))
 
 
 def _resolve(run: Run) -> tuple[agents.Handler, Context]:

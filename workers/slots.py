@@ -129,16 +129,6 @@ class SlotTable:
             disk_mb=sum(entry.disk_mb for entry in running),
         )
 
-    def fits(self, capacity: Resources) -> bool:
-        """Whether what runs is within this capacity; what that does not say has no end.
-
-        For a child that has put its attempt on record: write first, then sum, so that of two that start at once none
-        overlooks the other. If it does not fit, the child gives its attempt back.
-        """
-        used = self.in_use()
-        pairs = [(used.memory_mb, capacity.memory_mb), (used.cores, capacity.cores), (used.disk_mb, capacity.disk_mb)]
-        return all(have == 0 or use <= have for use, have in pairs)
-
     # In the parent ---------------------------------------------------------------------------------------------------
 
     def drain(self) -> None:

@@ -18,6 +18,7 @@ import psutil  # type: ignore[import-untyped]
 
 from tasks_app.engine import Lost, Usage
 from tasks_app.engine.records import UNMEASURED
+from tasks_app.policies import Resources
 from workers import cgroup, exits, procs
 from workers.exits import Cause, OomWatch
 from workers.resources import overrun
@@ -66,6 +67,9 @@ class Watch:
 
     def live(self) -> set[UUID]:
         return self._table.live()
+
+    def in_use(self) -> Resources:
+        return self._table.in_use()
 
     def silent(self) -> set[UUID]:
         return self._table.silent()

@@ -11,8 +11,9 @@ from django.utils import timezone
 
 from artifacts_app.models import Artifact, ArtifactChunk
 from tasks_app import engine
-from tasks_app.engine import ArtifactRecord, Chunk, Finish, Note
+from tasks_app.engine import ArtifactRecord, Chunk, Finish, Note, Offer
 from tasks_app.models import Outcome, SweepTick, Task, TaskAttempt, TaskEvent
+from tasks_app.policies import Resources
 from tasks_app.status import Lane, Priority, TaskStatus
 from tests.factory import Factory, admit, claim_request, completed, generations, lost
 
@@ -88,6 +89,22 @@ def test_nobody_claims_what_was_not_admitted_or_is_of_another_epoch(factory: Fac
     assert engine.run(engine.claim, [claim_request(factory.pending())]) == [None]
     assert engine.run(engine.claim, [claim_request(factory.admitted(), epoch=7)]) == [None]
     assert engine.run(engine.claim, [claim_request(uuid4())]) == [None]
+
+
+def test_a_worker_that_lacks_the_agent_or_the_room_sends_the_task_back(factory: Factory) -> None:
+    big = factory.admitted(needs=Resources(memory_mb=500))
+    small = Offer(agents=("echo",), free=Resources(memory_mb=499))
+    assert engine.run(engine.claim, [claim_request(big)], offer=small) == [None]
+    task = Task.objects.get()
+    assert (task.status, task.admitted_at, task.epoch, task.attempt) == ("pending", None, 1, 0)
+    admit({Lane.IO: 1})
+    other = Offer(agents=("sleep",))
+    assert engine.run(engine.claim, [claim_request(big, epoch=1)], offer=other) == [None]
+    assert [hint.epoch for hint in admit({Lane.IO: 1})] == [2]
+    enough = Offer(agents=("echo",), free=Resources(memory_mb=500))
+    claims = engine.run(engine.claim, [claim_request(big, epoch=2)], offer=enough)
+    assert claims[0] is not None
+    assert claims[0].resources == Resources(memory_mb=500)
 
 
 # extend ----------------------------------------------------------------------------------------------------------

@@ -11,10 +11,10 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from tasks_app.policies import Resources
+from tasks_app.policies import BOUNDLESS, Resources
 from tests.children import Children, died
 from tests.live import wait_for
-from workers import slots
+from workers import room, slots
 from workers.slot_memory import SLOTS_MAX
 from workers.slots import SlotTable
 
@@ -250,7 +250,7 @@ def test_what_all_slots_use_is_summed_in_any_process(table: SlotTable, fork: Chi
 def test_what_runs_fits_or_not(table: SlotTable, capacity: Resources, fits: bool) -> None:
     table.take(0, uuid4(), asked=Resources(memory_mb=100, cores=1.0, disk_mb=10))
     table.take(1, uuid4(), asked=Resources(memory_mb=50, cores=1.0))
-    assert table.fits(capacity) is fits
+    assert room.within(table.in_use(), capacity) is fits
 
 
 def test_of_two_that_start_at_once_none_overlooks_the_other(table: SlotTable, fork: Children) -> None:
@@ -261,7 +261,7 @@ def test_of_two_that_start_at_once_none_overlooks_the_other(table: SlotTable, fo
         for _ in range(200):
             barrier.wait()
             table.take(index, uuid4(), asked=Resources(memory_mb=60))
-            fits = table.fits(Resources(memory_mb=100))
+            fits = room.within(table.in_use(), Resources(memory_mb=100))
             if not fits:
                 table.clear(index)
             barrier.wait()
@@ -299,3 +299,10 @@ def test_a_worker_that_exits_kills_the_children_that_still_work_and_no_others(ta
     table.kill_all()
     assert os.WTERMSIG(os.waitpid(busy, 0)[1]) == signal.SIGKILL
     assert os.waitpid(idle, os.WNOHANG) == (0, 0)
+
+
+def test_what_is_left_is_offered_and_what_is_not_said_has_no_end() -> None:
+    used = Resources(memory_mb=60, cores=3.0)
+    left = room.left(Resources(memory_mb=100, cores=2.0), used)
+    assert (left.memory_mb, left.cores, left.disk_mb) == (40, 0, BOUNDLESS.disk_mb)
+    assert room.together([used, used]) == Resources(memory_mb=120, cores=6.0)
