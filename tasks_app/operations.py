@@ -89,7 +89,7 @@ def new_task(
         priority=options.priority,
         parameters=options.parameters,
         metadata=metadata,
-        resources=options.resources,
+        asked=options.asked,
         needs=needs,
         start_deadline_s=options.start_deadline_s or spec.start_deadline_s,
         timeout_s=options.timeout_s or spec.timeout_s,

@@ -37,6 +37,12 @@ class TaskOptions:
     parameters: dict[str, Any] = field(default_factory=dict)
     resources: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def asked(self) -> dict[str, Any]:
+        """What was said of that for which the agent has a default."""
+        said = {"timeout_s": self.timeout_s, "start_deadline_s": self.start_deadline_s}
+        return {**said, "resources": self.resources}
+
 
 def parse(data: Any, *, path: str) -> TaskOptions:
     """The options in a JSON object; ``path`` is where it stands, for errors.

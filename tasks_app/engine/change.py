@@ -81,7 +81,6 @@ def rerun(task_ids: Sequence[UUID], *, lanes: dict[str, Lane]) -> Steps[list[Cre
 def _again(row: tuple[Any, ...], lane: Lane) -> NewTask:
     message = Message.FromString(bytes(row[8]))
     message.message_id = f"rerun-{uuid4()}"
-    resources = decoded(row[12])
     return NewTask(
         client_id=row[1],
         agent=row[2],
@@ -96,7 +95,6 @@ def _again(row: tuple[Any, ...], lane: Lane) -> NewTask:
         method=row[9],
         parameters=decoded(row[10]),
         metadata=decoded(row[11]),
-        resources=resources,
-        needs=Resources().with_asked(resources),
+        needs=Resources().with_asked(decoded(row[12])),
         rerun_of=row[0],
     )

@@ -21,9 +21,10 @@ from tasks_app.status import Lane, Priority
 class NewTask:
     """A task to accept; already validated. ``message`` is the A2A Message as protobuf bytes.
 
-    ``run_after`` None means at once; ``start_deadline_s`` counts from then. ``resources`` is what was asked for,
-    ``needs`` that and what its agent declares. ``max_queued`` is how many of its client's tasks may wait. The id is
-    made here, so that a repeat after a lost connection is the same task.
+    ``run_after`` None means at once; ``start_deadline_s`` counts from then. ``asked`` is what the request said of that
+    for which its agent has a default: a repeat stays one when the agent's declaration changes. ``needs`` is what it
+    asked for and what its agent declares. ``max_queued`` is how many of its client's tasks may wait. The id is made
+    here, so that a repeat after a lost connection is the same task.
     """
 
     client_id: int
@@ -36,7 +37,7 @@ class NewTask:
     priority: Priority = Priority.NORMAL
     parameters: dict[str, Any] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
-    resources: dict[str, Any] = field(default_factory=dict)
+    asked: dict[str, Any] = field(default_factory=dict)
     needs: Resources = UNSIZED
     max_queued: int | None = None
     start_deadline_s: float | None = None
@@ -49,7 +50,7 @@ class NewTask:
 
     def digest(self) -> bytes:
         """The SHA-256 of all that was asked; equal for a repeat of the same request."""
-        options = [self.priority, self.parameters, self.metadata, self.resources, self.timeout_s, self.run_after]
+        options = [self.priority, self.parameters, self.metadata, self.asked, self.run_after]
         text = json.dumps(options, sort_keys=True, default=str, separators=(",", ":"))
         return hashlib.sha256(self.message + text.encode()).digest()
 

@@ -25,7 +25,11 @@ NOT_JSON = [float("nan"), float("inf"), float("-inf")]
 
 OPTIONS: list[tuple[str, Any]] = [
     *[("priority", value) for value in each("urgent", "", NUL, 1, True, [], {})],
-    *[("timeout_s", value) for value in each(0, -1, -0.0, "5", True, False, 1e99, 2**70, [], {}, "NaN")],
+    *[
+        (name, value)
+        for name in ("timeout_s", "start_deadline_s")
+        for value in each(0, -1, -0.0, "5", True, False, 1e99, 2**70, [], {}, "NaN")
+    ],
     *[("run_after", value) for value in each("2026-01-01T00:00:00", "2026-01-01", "soon", "", NUL, 5, True, [], {})],
     *[("run_after", f"{year}-01-01T00:00:00Z") for year in ("0001", "1969", "3000", "9999", "10000", "-001")],
     *[

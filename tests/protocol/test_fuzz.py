@@ -59,6 +59,7 @@ def options() -> dict[str, Any]:
     return {
         "priority": "high",
         "timeout_s": 5,
+        "start_deadline_s": 60,
         "run_after": "2026-01-31T12:00:00Z",
         "parameters": {"seconds": 1, "steps": 2},
         "resources": {"memory_mb": 100, "gpus": [0, {"model": "x"}]},

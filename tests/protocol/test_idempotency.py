@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from tasks_app import agents
+from tasks_app.policies import Resources
 from tests.protocol.doors import EXTENSION, TASKS, Doors, content, message, named_fields, nothing_left, rest_body, rows
 
 IMMEDIATELY = {"returnImmediately": True}
@@ -45,6 +48,7 @@ def test_the_two_doors_know_each_others_messages(doors: Doors) -> None:
         {"message": message(messageId="m", contextId="other")},
         {"priority": "low"},
         {"timeout_s": 7},
+        {"start_deadline_s": 7},
         {"run_after": "2026-01-31T12:00:00Z"},
         {"resources": {"cores": 1}},
         {"metadata": {"other": 1}},
@@ -55,6 +59,22 @@ def test_another_request_under_a_used_message_id_is_refused_by_its_name(doors: D
     with nothing_left():
         reply = doors.submit(rest_body(**{"message": message(messageId="m"), **change}))
     assert (reply.status_code, [error["field"] for error in reply.json()["errors"]]) == (400, ["message.messageId"])
+
+
+@pytest.mark.parametrize("agent", ["echo", "sleep"])
+def test_a_repeat_stays_one_when_its_agents_declaration_changes(
+    doors: Doors, monkeypatch: pytest.MonkeyPatch, agent: str
+) -> None:
+    asked = {"resources": {"cores": 2}, "timeout_s": 9} if agent == "sleep" else {}
+    body = rest_body(agent=agent, message=message(messageId="m"), **asked)
+    made = doors.submit(body).json()
+    needs = Resources(memory_mb=64, cores=1)
+    spec = replace(agents.get(agent), timeout_s=77.0, start_deadline_s=5.0, max_attempts=9, resources=needs)
+    monkeypatch.setitem(agents._registry, agent, spec)
+    again = doors.submit(body)
+    assert (again.status_code, again.json()["id"]) == (200, made["id"])
+    default_named = doors.submit({**body, "timeout_s": made["timeout_s"]})
+    assert default_named.status_code == (200 if asked else 400)
 
 
 def test_over_jsonrpc_a_conflict_names_the_message_id(doors: Doors) -> None:
