@@ -109,8 +109,8 @@ else:
     DATABASES["default"]["CONN_MAX_AGE"] = None
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-# --- Redis: what may be lost (wake-ups) -----------------------------------------------------------------------------
-#: Empty: no doorbell, everybody polls.
+# --- Redis: what may be lost (wake-ups, rate counters) ----------------------------------------------------------------
+#: Empty: no doorbell, everybody polls; each web process counts clients' submits by itself.
 REDIS_URL = env.str("REDIS_URL", default="")
 
 # --- Celery: broker and jobs -----------------------------------------------------------------------------------------

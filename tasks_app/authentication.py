@@ -13,7 +13,8 @@ from django.utils import timezone
 
 from tasks_app.models.client import LOCAL_CLIENT, ApiKey, Client
 
-#: A key's answer is remembered this long: what a revoked key is good for after its revocation, in seconds.
+#: A key's answer is remembered this long: what a revoked key is good for after its revocation, and how long a client's
+#: old limits count after they were changed, in seconds.
 REMEMBER_S = 5.0
 CHALLENGE = 'Bearer realm="a2a"'
 
@@ -24,10 +25,12 @@ class Unauthenticated(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Whom a request belongs to."""
+    """Whom a request belongs to, and how much that client may submit; None is as much as it likes."""
 
     client_id: int
     name: str
+    submit_rate_per_s: float | None = None
+    max_queued: int | None = None
 
     @property
     def is_authenticated(self) -> bool:
@@ -51,7 +54,7 @@ def identify(headers: Mapping[str, str], peer: str | None) -> Caller:
     """
     key = _key(headers)
     client = _client_of(key) if key else _local(peer)
-    caller = Caller(client_id=client.pk, name=client.name)
+    caller = Caller(client.pk, client.name, client.submit_rate_per_s, client.max_queued)
     if len(_known) > 10_000:
         _known.clear()
     _known[_cache_key(headers, peer)] = (time.monotonic() + REMEMBER_S, caller)

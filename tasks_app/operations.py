@@ -11,6 +11,7 @@ from a2a.types import Message
 from tasks_app import agents
 from tasks_app.a2a import extension, parse
 from tasks_app.a2a.errors import (
+    ResourceExhaustedError,
     TaskNotFoundError,
     UnsupportedOperationError,
     invalid,
@@ -18,8 +19,12 @@ from tasks_app.a2a.errors import (
 )
 from tasks_app.a2a.extension import TaskOptions
 from tasks_app.agents import AgentSpec
+from tasks_app.authentication import Caller
 from tasks_app.engine import Created, NewTask
 from tasks_app.policies import Resources
+
+#: What a client is told to wait where nobody can say when one of its tasks will start, in seconds.
+QUEUE_RETRY_S = 5.0
 
 
 def agent_named(name: Any, *, path: str = "agent") -> AgentSpec:
@@ -53,7 +58,7 @@ def options_of(message: Mapping[str, Any]) -> TaskOptions:
 
 def new_task(
     *,
-    client_id: int,
+    caller: Caller,
     spec: AgentSpec,
     message: Message,
     options: TaskOptions,
@@ -79,7 +84,7 @@ def new_task(
         if parse.has_nul(data):
             raise invalid(path, "may not hold NUL characters")
     return NewTask(
-        client_id=client_id,
+        client_id=caller.client_id,
         agent=spec.name,
         lane=spec.lane,
         context_id=message.context_id or str(uuid4()),
@@ -91,6 +96,7 @@ def new_task(
         metadata=metadata,
         asked=options.asked,
         needs=needs,
+        max_queued=caller.max_queued,
         start_deadline_s=options.start_deadline_s or spec.start_deadline_s,
         timeout_s=options.timeout_s or spec.timeout_s,
         max_attempts=spec.max_attempts,
@@ -98,10 +104,18 @@ def new_task(
     )
 
 
-def refuse_conflict(created: Created, *, path: str) -> None:
-    """Raises InvalidParamsError if the message id had been used for another request."""
+def accepted(created: Created, caller: Caller) -> Created:
+    """What was created, if it was.
+
+    Raises InvalidParamsError if the message id had been used for another request, ResourceExhaustedError if the client
+    has too many tasks waiting.
+    """
     if created.conflict:
-        raise invalid(path, "was used before, for another request")
+        raise invalid("message.messageId", "was used before, for another request")
+    if created.refused:
+        waiting = f"at most {caller.max_queued} of your tasks may wait"
+        raise ResourceExhaustedError("max_queued", waiting, retry_after_s=QUEUE_RETRY_S)
+    return created
 
 
 def _check_content(spec: AgentSpec, message: Message) -> None:

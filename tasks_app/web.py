@@ -20,6 +20,7 @@ from tasks_app.engine.core import AsyncConnection, Steps, arun
 from tasks_app.groupcommit import Flusher
 from tasks_app.reads import EventRecord
 from tasks_app.status import INTERRUPTED, TERMINAL, TaskStatus
+from tasks_app.throttle import AsyncThrottle
 from tasks_app.wakeups import DISPATCH, AsyncBell, Hub, rings, worker_channel
 
 T = TypeVar("T")
@@ -38,11 +39,13 @@ class Web:
         )
         self._pool: AsyncConnectionPool[AsyncConnection] | None = None
         self._opening = asyncio.Lock()
+        self._throttle = AsyncThrottle()
         self.hub = Hub(self._latest)
 
     async def close(self) -> None:
         await self._submits.drain()
         await self.hub.close()
+        await self._throttle.close()
         await self._line.close()
         if self._pool is not None:
             await self._pool.close()
@@ -55,8 +58,12 @@ class Web:
                 caller = await sync_to_async(_identify)(headers, peer)
         return caller
 
+    async def throttle(self, caller: Caller) -> None:
+        """Counts a submit. Raises ResourceExhaustedError if its client submits too fast."""
+        await self._throttle.check(caller)
+
     async def submit(self, item: NewTask) -> Created:
-        """Accepts the task: when this returns, it is in PostgreSQL."""
+        """Accepts the task: when this returns, it is in PostgreSQL, or refused as :class:`Created` says."""
         return await self._submits.submit(item)
 
     async def cancel(self, task_id: UUID, *, by: str) -> list[Cancelled]:
@@ -109,7 +116,8 @@ class Web:
             return
 
     async def _create_all(self, items: Sequence[NewTask]) -> list[Created]:
-        created = await self._line.run(engine.create, items)
+        limited = any(item.max_queued is not None for item in items)
+        created = await self._line.run(engine.create_within if limited else engine.create, items)
         metrics.created(items, created)
         self._bell.ring([(DISPATCH, "")])
         return created

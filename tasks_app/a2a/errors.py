@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-from a2a.utils.error_handlers import build_error_details
+from a2a.utils.error_handlers import ERROR_INFO_TYPE, build_error_details
 from a2a.utils.errors import (
     JSON_RPC_ERROR_CODE_MAP,
     A2AError,
@@ -30,6 +31,7 @@ __all__ = [
     "JSONParseError",
     "MethodNotFoundError",
     "PushNotificationNotSupportedError",
+    "ResourceExhaustedError",
     "TaskNotCancelableError",
     "TaskNotFoundError",
     "UnsupportedOperationError",
@@ -38,6 +40,28 @@ __all__ = [
     "jsonrpc_error",
     "violations",
 ]
+
+
+#: JSON-RPC leaves -32000 to -32099 to servers; A2A 1.0 and its SDK use -32001 to -32009. This one is ours (HTTP's 429).
+RESOURCE_EXHAUSTED = -32029
+RETRY_INFO_TYPE = "type.googleapis.com/google.rpc.RetryInfo"
+#: Who gives the reason of an error of ours (google.rpc.ErrorInfo).
+DOMAIN = "a2a-task-manager"
+
+
+class ResourceExhaustedError(A2AError):
+    """The client has reached one of its limits; nothing was accepted. A2A has no error for it: this one is ours."""
+
+    def __init__(self, limit: str, message: str, *, retry_after_s: float) -> None:
+        """``limit`` is its name; ``retry_after_s`` how long until another try may succeed, told in whole seconds."""
+        super().__init__(f"{limit}: {message}", data={"errors": [{"field": limit, "message": message}]})
+        self.limit = limit
+        self.retry_after_s = max(1, math.ceil(retry_after_s))
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What goes with HTTP's 429 (RFC 9110, section 10.2.3)."""
+        return {"Retry-After": str(self.retry_after_s)}
 
 
 def invalid(field: str, message: str) -> InvalidParamsError:
@@ -59,5 +83,12 @@ def violations(error: A2AError) -> list[dict[str, str]]:
 
 def jsonrpc_error(error: A2AError) -> dict[str, Any]:
     """The JSON-RPC error object."""
+    if isinstance(error, ResourceExhaustedError):
+        return {"code": RESOURCE_EXHAUSTED, "message": error.message, "data": _exhausted(error)}
     code = JSON_RPC_ERROR_CODE_MAP.get(type(error), -32603)
     return {"code": code, "message": error.message, "data": build_error_details(error)}
+
+
+def _exhausted(error: ResourceExhaustedError) -> list[dict[str, Any]]:
+    info = {"reason": "RESOURCE_EXHAUSTED", "domain": DOMAIN, "metadata": {"limit": error.limit}}
+    return [{"@type": ERROR_INFO_TYPE, **info}, {"@type": RETRY_INFO_TYPE, "retryDelay": f"{error.retry_after_s}s"}]

@@ -33,6 +33,7 @@ from tasks_app.a2a.errors import (
     JSONParseError,
     MethodNotFoundError,
     PushNotificationNotSupportedError,
+    ResourceExhaustedError,
     TaskNotCancelableError,
     TaskNotFoundError,
     VersionNotSupportedError,
@@ -75,7 +76,7 @@ class Asked:
 
 
 async def endpoint(request: Request, spec: AgentSpec) -> Response:
-    """Answers one POST to an agent's address. Errors are JSON-RPC errors with HTTP 200, except 401."""
+    """Answers one POST to an agent's address. Errors are JSON-RPC errors with HTTP 200, except 401, 413 and 429."""
     call_id: Any = None
     try:
         caller = await http.caller(request)
@@ -92,6 +93,8 @@ async def endpoint(request: Request, spec: AgentSpec) -> Response:
         return http.unauthenticated(error)
     except http.BodyTooLarge as error:
         return _answer(call_id, error=InvalidRequestError(f"body: {error}"), status=413)
+    except ResourceExhaustedError as error:
+        return _answer(call_id, error=error, status=429, headers=error.headers)
     except A2AError as error:
         return _answer(call_id, error=error)
     except Exception:
@@ -157,10 +160,10 @@ def _operation(method: str) -> Callable[[Call], Awaitable[dict[str, Any]]]:
 async def _send(call: Call) -> dict[str, Any]:
     asked = _asked(call)
     if asked.immediately:
-        created = await _accept(asked.item)
+        created = await _accept(call, asked.item)
         return {"task": await _read(call, created.task_id, asked) if created.repeated else _submitted(asked, created)}
     async with web().hub.follow(asked.item.id) as changed:
-        created = await _accept(asked.item)
+        created = await _accept(call, asked.item)
         if not created.repeated:
             await web().settled(created.task_id, wait_s=settings.A2A_BLOCKING_WAIT_S, changed=changed)
             return {"task": await _read(call, created.task_id, asked)}
@@ -194,7 +197,7 @@ async def _cancel(call: Call) -> dict[str, Any]:
 async def _stream(call: Call) -> Response:
     """Task first, then its events in order; ends when it is terminal or needs input (A2A 1.0, section 3.1.2)."""
     asked = _asked(call)
-    created = await _accept(asked.item)
+    created = await _accept(call, asked.item)
     return EventSourceResponse(_events(call, asked, created), ping=KEEP_ALIVE_S, sep="\n")
 
 
@@ -220,7 +223,7 @@ def _asked(call: Call) -> Asked:
     if configuration.HasField("task_push_notification_config"):
         raise PushNotificationNotSupportedError("configuration.taskPushNotificationConfig: not supported yet")
     item = operations.new_task(
-        client_id=call.caller.client_id,
+        caller=call.caller,
         spec=call.spec,
         message=message,
         options=operations.options_of(params["message"]),
@@ -231,10 +234,9 @@ def _asked(call: Call) -> Asked:
     return Asked(item, message, history_length, configuration.return_immediately)
 
 
-async def _accept(item: NewTask) -> Created:
-    created = await web().submit(item)
-    operations.refuse_conflict(created, path="message.messageId")
-    return created
+async def _accept(call: Call, item: NewTask) -> Created:
+    await web().throttle(call.caller)
+    return operations.accepted(await web().submit(item), call.caller)
 
 
 async def _read(
@@ -267,10 +269,17 @@ def _history_length(request: Any) -> int | None:
     return int(request.history_length)
 
 
-def _answer(call_id: Any, *, result: Any = None, error: A2AError | None = None, status: int = 200) -> Response:
+def _answer(
+    call_id: Any,
+    *,
+    result: Any = None,
+    error: A2AError | None = None,
+    status: int = 200,
+    headers: dict[str, str] | None = None,
+) -> Response:
     outcome = {"result": result} if error is None else {"error": jsonrpc_error(error)}
     body = orjson.dumps({"jsonrpc": "2.0", "id": call_id, **outcome})
-    return Response(body, status_code=status, media_type="application/json")
+    return Response(body, status_code=status, media_type="application/json", headers=headers)
 
 
 def _sse(call_id: Any, result: dict[str, Any], generation: int) -> dict[str, str]:

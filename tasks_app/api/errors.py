@@ -13,6 +13,7 @@ from tasks_app.a2a.errors import (
     A2AError,
     ContentTypeNotSupportedError,
     InternalError,
+    ResourceExhaustedError,
     TaskNotCancelableError,
     TaskNotFoundError,
     UnsupportedOperationError,
@@ -24,6 +25,7 @@ STATUS: dict[type[A2AError], int] = {
     TaskNotCancelableError: status.HTTP_409_CONFLICT,
     UnsupportedOperationError: status.HTTP_409_CONFLICT,
     ContentTypeNotSupportedError: status.HTTP_415_UNSUPPORTED_MEDIA_TYPE,
+    ResourceExhaustedError: status.HTTP_429_TOO_MANY_REQUESTS,
     InternalError: status.HTTP_500_INTERNAL_SERVER_ERROR,
 }
 
@@ -32,7 +34,8 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
     """DRF's hook: A2A's errors become answers that name the field."""
     if isinstance(error, A2AError):
         code = STATUS.get(type(error), status.HTTP_400_BAD_REQUEST)
-        return Response({"detail": error.message, "errors": violations(error)}, status=code)
+        headers = error.headers if isinstance(error, ResourceExhaustedError) else None
+        return Response({"detail": error.message, "errors": violations(error)}, status=code, headers=headers)
     if isinstance(error, RequestDataTooBig):
         return Response({"detail": str(error), "errors": []}, status=status.HTTP_413_REQUEST_ENTITY_TOO_LARGE)
     return drf_exception_handler(error, context)

@@ -14,7 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ReadOnlyModelViewSet
 
-from tasks_app import engine, metrics, operations
+from tasks_app import engine, metrics, operations, throttle
 from tasks_app.a2a import extension, parse
 from tasks_app.a2a.errors import TaskNotCancelableError, TaskNotFoundError, invalid
 from tasks_app.api.serializers import SubmissionSerializer, TaskDetailSerializer, TaskSerializer
@@ -41,7 +41,7 @@ def submission(data: Any, caller: Caller) -> NewTask:
         named = {} if "message_id" in message else {"messageId": str(uuid4())}
         message = {**named, "role": "ROLE_USER", **message}
     return operations.new_task(
-        client_id=caller.client_id,
+        caller=caller,
         spec=spec,
         message=parse.message(message, path="message"),
         options=extension.parse({name: data[name] for name in extension.FIELDS if name in data}, path=""),
@@ -73,10 +73,12 @@ class TaskViewSet(ReadOnlyModelViewSet[Task]):
     @extend_schema(request=SubmissionSerializer, responses={201: TaskDetailSerializer})
     def create(self, request: Request) -> Response:
         """Accepts a task: 201 and the task, which is durable by then; 200 if the same message had made it before."""
-        item = submission(request.data, request.user)  # type: ignore[arg-type]
-        created = engine.run(engine.create, [item])[0]
+        caller: Caller = request.user  # type: ignore[assignment]
+        item = submission(request.data, caller)
+        throttle.check(caller)
+        created = engine.run(engine.create if item.max_queued is None else engine.create_within, [item])[0]
         metrics.created([item], [created])
-        operations.refuse_conflict(created, path="message.messageId")
+        operations.accepted(created, caller)
         bell.ring([(DISPATCH, "")])
         task = Task.objects.select_related("client", "request").get(id=created.task_id)
         code = status.HTTP_200_OK if created.repeated else status.HTTP_201_CREATED

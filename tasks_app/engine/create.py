@@ -147,19 +147,32 @@ def create_within(items: Sequence[NewTask]) -> Steps[list[Created]]:
     yield Statement(LOCK, params)
     waiting = {row[0]: row[1:] for row in (yield Statement(WAITING, params))}
     room = {client_id: limit - waiting[client_id][0] for client_id, limit in limits.items()}
-    fitting: list[NewTask] = []
-    over: list[NewTask] = []
-    for item in items:
-        fits = item.client_id not in room or room[item.client_id] > 0
-        (fitting if fits else over).append(item)
-        if fits and item.client_id in room:
-            room[item.client_id] -= 1
-    made = dict(zip((item.id for item in fitting), (yield from create(fitting)), strict=True)) if fitting else {}
+    made: dict[UUID, Created] = {}
+    fitting, over = _split(items, room)
+    while fitting:
+        for item, created in zip(fitting, (yield from create(fitting)), strict=True):
+            made[item.id] = created
+            if created.repeated and item.client_id in room:
+                room[item.client_id] += 1
+        # What turned out to be a repeat has left its place to another.
+        fitting, over = _split(over, room)
     known = (yield from _find(over)) if over else {}
     for item in over:
         refused = Created(task_id=item.id, created_at=waiting[item.client_id][1], refused=True)
         made[item.id] = known.get(item.id, refused)
     return [made[item.id] for item in items]
+
+
+def _split(items: Sequence[NewTask], room: dict[int, int]) -> tuple[list[NewTask], list[NewTask]]:
+    """The items for which their client has room, whose places it takes, and the others."""
+    fitting: list[NewTask] = []
+    over: list[NewTask] = []
+    for item in items:
+        fits = room.get(item.client_id, 1) > 0
+        (fitting if fits else over).append(item)
+        if fits and item.client_id in room:
+            room[item.client_id] -= 1
+    return fitting, over
 
 
 def _find(items: Sequence[NewTask]) -> Steps[dict[UUID, Created]]:

@@ -86,6 +86,15 @@ def test_a_client_may_have_so_many_waiting_and_no_more(owner: Client, factory: F
 
 
 @pytest.mark.django_db
+def test_a_repeat_takes_no_place_from_a_new_task_beside_it(owner: Client) -> None:
+    submit(owner, 1, 2, message_id="m")
+    items = [new_task(owner, max_queued=2, **fields) for fields in ({"message_id": "m"}, {}, {})]
+    made = engine.run(engine.create_within, items)
+    assert [(item.repeated, item.refused) for item in made] == [(True, False), (False, False), (False, True)]
+    assert Task.objects.count() == 2
+
+
+@pytest.mark.django_db
 def test_a_message_sent_again_is_no_new_task_even_where_no_more_may_wait(owner: Client) -> None:
     first = submit(owner, 1, 1, message_id="m")[0]
     again = submit(owner, 1, 1, message_id="m")[0]
