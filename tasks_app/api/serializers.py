@@ -19,10 +19,32 @@ class SubmissionSerializer(serializers.Serializer[Any]):
     message = serializers.JSONField(help_text="An A2A 1.0 Message as JSON; messageId and role may be left out.")
     priority = serializers.ChoiceField(choices=Priority.labels, default="normal")
     timeout_s = serializers.FloatField(required=False, help_text="The longest one attempt may run, in seconds.")
+    start_deadline_s = serializers.FloatField(
+        required=False, help_text="It fails if it has not started so many seconds after it may run."
+    )
     run_after = serializers.DateTimeField(required=False, help_text="Not before this instant.")
     parameters = serializers.DictField(required=False, help_text="By the agent's JSON Schema.")
-    resources = serializers.DictField(required=False)
+    resources = serializers.DictField(required=False, help_text="memory_mb, cores, disk_mb, cpu_s.")
     metadata = serializers.DictField(required=False)
+
+
+class ChangeSerializer(serializers.Serializer[Any]):
+    """What may be changed of a task that is pending. Only describes the body, as above."""
+
+    priority = serializers.ChoiceField(choices=Priority.labels, required=False)
+    run_after = serializers.DateTimeField(required=False, help_text="Not before this instant; at once, if it is past.")
+
+
+class WrongFieldSerializer(serializers.Serializer[Any]):
+    field = serializers.CharField(help_text="Where it stands in the request, or the name of the limit that is reached.")
+    message = serializers.CharField()
+
+
+class ErrorSerializer(serializers.Serializer[Any]):
+    """Every error of this door."""
+
+    detail = serializers.CharField()
+    errors = WrongFieldSerializer(many=True)  # type: ignore[assignment] # DRF takes the fields off the class
 
 
 class ArtifactSerializer(serializers.ModelSerializer[Artifact]):

@@ -1,4 +1,4 @@
-"""``/api/v1/tasks/``: submit, look, cancel. What streams is in ``streams.py``."""
+"""``/api/v1/tasks/``: submit, look, change, cancel, run again. What streams is in ``streams.py``."""
 
 from __future__ import annotations
 
@@ -14,17 +14,25 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ReadOnlyModelViewSet
 
-from tasks_app import engine, metrics, operations, throttle
+from tasks_app import agents, engine, metrics, operations, throttle
 from tasks_app.a2a import extension, parse
-from tasks_app.a2a.errors import TaskNotCancelableError, TaskNotFoundError, invalid
-from tasks_app.api.serializers import SubmissionSerializer, TaskDetailSerializer, TaskSerializer
+from tasks_app.a2a.errors import TaskNotCancelableError, TaskNotFoundError, UnsupportedOperationError, invalid
+from tasks_app.api.filters import PARAMETERS, filtered
+from tasks_app.api.schema import errors
+from tasks_app.api.serializers import (
+    ChangeSerializer,
+    SubmissionSerializer,
+    TaskDetailSerializer,
+    TaskSerializer,
+)
 from tasks_app.authentication import Caller
-from tasks_app.engine import NewTask
+from tasks_app.engine import Created, NewTask
 from tasks_app.models import Task
-from tasks_app.status import Priority, TaskStatus
+from tasks_app.status import TERMINAL
 from tasks_app.wakeups import DISPATCH, bell, rings, worker_channel
 
 FIELDS = ("agent", "message", "metadata", *extension.FIELDS)
+CHANGEABLE = ("priority", "run_after")
 
 
 def submission(data: Any, caller: Caller) -> NewTask:
@@ -50,15 +58,30 @@ def submission(data: Any, caller: Caller) -> NewTask:
     )
 
 
+def change(data: Any) -> dict[str, Any]:
+    """What a body asks to change of a pending task. Raises InvalidParamsError naming the field that is wrong."""
+    if not isinstance(data, Mapping):
+        raise invalid("body", "must be a JSON object")
+    unknown = sorted(set(data) - set(CHANGEABLE))
+    if unknown:
+        raise invalid(unknown[0], f"cannot be changed; what can: {', '.join(CHANGEABLE)}")
+    if not data:
+        raise invalid("body", f"must name {' or '.join(CHANGEABLE)}")
+    for name, value in data.items():
+        if value is None:
+            raise invalid(name, "may not be null")
+    options = extension.parse(data, path="")
+    return {name: getattr(options, name) for name in data}
+
+
 class TaskViewSet(ReadOnlyModelViewSet[Task]):
     """The caller's own tasks; another client's looks exactly like one that does not exist."""
 
     lookup_value_regex = "[^/]+"
 
     def get_queryset(self) -> QuerySet[Task]:
-        caller: Caller = self.request.user  # type: ignore[assignment]
-        tasks = Task.objects.filter(client_id=caller.client_id).select_related("client", "request")
-        return _filtered(tasks, self.request.query_params)
+        tasks = Task.objects.filter(client_id=self._caller.client_id).select_related("client", "request")
+        return filtered(tasks, self.request.query_params) if self.action == "list" else tasks
 
     def get_serializer_class(self) -> type[TaskSerializer]:
         return TaskSerializer if self.action == "list" else TaskDetailSerializer
@@ -70,22 +93,54 @@ class TaskViewSet(ReadOnlyModelViewSet[Task]):
             raise TaskNotFoundError(f"no task '{task_id}'")
         return task
 
-    @extend_schema(request=SubmissionSerializer, responses={201: TaskDetailSerializer})
+    @extend_schema(parameters=PARAMETERS, responses={200: TaskSerializer(many=True), **errors(400)})
+    def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """The caller's tasks, newest first, by cursor."""
+        return super().list(request, *args, **kwargs)
+
+    @extend_schema(
+        request=SubmissionSerializer,
+        responses={200: TaskDetailSerializer, 201: TaskDetailSerializer, **errors(400, 415, 429)},
+    )
     def create(self, request: Request) -> Response:
         """Accepts a task: 201 and the task, which is durable by then; 200 if the same message had made it before."""
-        caller: Caller = request.user  # type: ignore[assignment]
-        item = submission(request.data, caller)
-        throttle.check(caller)
-        created = engine.run(engine.create if item.max_queued is None else engine.create_within, [item])[0]
+        item = submission(request.data, self._caller)
+        throttle.check(self._caller)
+        verb = engine.create if item.max_queued is None else engine.create_within
+        created = engine.run(verb, [item])[0]
         metrics.created([item], [created])
-        operations.accepted(created, caller)
-        bell.ring([(DISPATCH, "")])
-        task = Task.objects.select_related("client", "request").get(id=created.task_id)
-        code = status.HTTP_200_OK if created.repeated else status.HTTP_201_CREATED
-        headers = {"Location": f"/api/v1/tasks/{task.id}/"}
-        return Response(TaskDetailSerializer(task).data, status=code, headers=headers)
+        return self._made(operations.accepted(created, self._caller))
 
-    @extend_schema(request=None, responses={200: TaskDetailSerializer})
+    @extend_schema(request=ChangeSerializer, responses={200: TaskDetailSerializer, **errors(400, 404, 409)})
+    def partial_update(self, request: Request, pk: str) -> Response:
+        """Gives a pending task another priority or time: 200 and the task, 409 if it is not pending."""
+        changes = change(request.data)
+        task = self.get_object()
+        if not engine.run(engine.reschedule, [task.id], **changes):
+            task.refresh_from_db()
+            raise UnsupportedOperationError(f"task {task.id} is {task.status}; only what is pending can be changed")
+        bell.ring([(DISPATCH, "")])
+        return Response(TaskDetailSerializer(self.get_object()).data)
+
+    @extend_schema(request=None, responses={201: TaskDetailSerializer, **errors(404, 409, 429)})
+    @action(detail=True, methods=["post"])
+    def rerun(self, request: Request, pk: str) -> Response:
+        """Makes a new task of one that has ended: 201 and the new task, 409 if it has not ended."""
+        task = self.get_object()
+        lanes = {name: spec.lane for name, spec in agents.registered().items()}
+        if task.status not in TERMINAL:
+            raise UnsupportedOperationError(f"task {task.id} is {task.status}; only what has ended can be run again")
+        if task.agent not in lanes:
+            raise UnsupportedOperationError(f"task {task.id} cannot be run again: there is no agent '{task.agent}' now")
+        throttle.check(self._caller)
+        created = engine.run(engine.rerun, [task.id], lanes=lanes, max_queued=self._caller.max_queued)
+        if not created:
+            raise TaskNotFoundError(f"no task '{task.id}'")
+        operations.accepted(created[0], self._caller)
+        metrics.created([Task.objects.get(id=created[0].task_id)], created)
+        return self._made(created[0])
+
+    @extend_schema(request=None, responses={200: TaskDetailSerializer, **errors(404, 409)})
     @action(detail=True, methods=["post"])
     def cancel(self, request: Request, pk: str) -> Response:
         """Cancels the task: 200 and the task, 409 if it has ended already."""
@@ -98,20 +153,13 @@ class TaskViewSet(ReadOnlyModelViewSet[Task]):
         bell.ring([*rings(task.lane, [task.id]), (worker_channel(cancelled[0].worker), "")])
         return Response(TaskDetailSerializer(self.get_object()).data)
 
+    @property
+    def _caller(self) -> Caller:
+        return self.request.user  # type: ignore[return-value]
 
-def _filtered(tasks: QuerySet[Task], params: Mapping[str, str]) -> QuerySet[Task]:
-    if "status" in params:
-        if params["status"] not in TaskStatus.values:
-            raise invalid("status", f"'{params['status']}' is no status; one of {', '.join(TaskStatus.values)}")
-        tasks = tasks.filter(status=params["status"])
-    if "priority" in params:
-        try:
-            tasks = tasks.filter(priority=Priority.parse(params["priority"]))
-        except ValueError as error:
-            raise invalid("priority", str(error)) from error
-    for name in ("agent", "context_id"):
-        if name in params:
-            if parse.has_nul(params[name]):
-                raise invalid(name, "may not hold NUL characters")
-            tasks = tasks.filter(**{name: params[name]})
-    return tasks
+    def _made(self, created: Created) -> Response:
+        bell.ring([(DISPATCH, "")])
+        task = Task.objects.select_related("client", "request").get(id=created.task_id)
+        code = status.HTTP_200_OK if created.repeated else status.HTTP_201_CREATED
+        headers = {"Location": f"/api/v1/tasks/{task.id}/"}
+        return Response(TaskDetailSerializer(task).data, status=code, headers=headers)

@@ -10,19 +10,23 @@ from uuid import UUID, uuid4
 from a2a.types import Message
 
 from tasks_app.engine.claim import decoded
-from tasks_app.engine.core import Statement, Steps
-from tasks_app.engine.create import Created, NewTask, create
+from tasks_app.engine.core import Statement, Steps, transactional
+from tasks_app.engine.create import Created, NewTask, create, create_within
 from tasks_app.policies import Resources
 from tasks_app.status import TERMINAL, Lane, Priority
 
 # A hint that is in the broker already carries the old place in the queue: the raised epoch makes it stale.
 _UNADMITTED = """admitted_at = NULL, republish_at = NULL, publishes = 0,
         epoch = task.epoch + (task.admitted_at IS NOT NULL)::int"""
+# Never in the past. PostgreSQL's GREATEST passes over a null, which is why this is a CASE.
+_TIME = """CASE WHEN %(run_after)s::timestamptz IS NULL THEN task.run_after
+                     ELSE GREATEST(%(run_after)s::timestamptz, now()) END"""
+# The start deadline counts from the time, and goes with it.
 RESCHEDULE = f"""
 UPDATE tasks_app_task task
 SET priority = COALESCE(%(priority)s::smallint, task.priority),
-    run_after = CASE WHEN %(run_after)s::timestamptz IS NULL THEN task.run_after
-                     ELSE GREATEST(%(run_after)s::timestamptz, now()) END,
+    run_after = {_TIME},
+    start_deadline_at = task.start_deadline_at - task.run_after + {_TIME},
     updated_at = now(), {_UNADMITTED}
 WHERE id = ANY(%(task_id)s::uuid[]) AND status = 'pending'
 RETURNING id
@@ -67,18 +71,22 @@ def unadmit(
     yield Statement(UNADMIT, params)
 
 
-def rerun(task_ids: Sequence[UUID], *, lanes: dict[str, Lane]) -> Steps[list[Created]]:
+@transactional
+def rerun(task_ids: Sequence[UUID], *, lanes: dict[str, Lane], max_queued: int | None = None) -> Steps[list[Created]]:
     """Makes a new task of each of these that has ended, which names it as ``rerun_of``; what was made, in order of id.
 
     ``lanes`` are those of the agents there are; a task of another agent is left out, since nothing could run it.
+    ``max_queued`` is how many tasks their clients may have waiting; what is more is refused, see :func:`create_within`.
     """
     params = {"task_id": sorted(task_ids), "terminal": sorted(TERMINAL)}
     rows = yield Statement(ENDED, params)
-    items = [_again(row, lanes[row[2]]) for row in rows if row[2] in lanes]
-    return (yield from create(items)) if items else []
+    items = [_again(row, lanes[row[2]], max_queued) for row in rows if row[2] in lanes]
+    if not items:
+        return []
+    return (yield from (create if max_queued is None else create_within)(items))
 
 
-def _again(row: tuple[Any, ...], lane: Lane) -> NewTask:
+def _again(row: tuple[Any, ...], lane: Lane, max_queued: int | None) -> NewTask:
     message = Message.FromString(bytes(row[8]))
     message.message_id = f"rerun-{uuid4()}"
     return NewTask(
@@ -96,5 +104,6 @@ def _again(row: tuple[Any, ...], lane: Lane) -> NewTask:
         parameters=decoded(row[10]),
         metadata=decoded(row[11]),
         needs=Resources().with_asked(decoded(row[12])),
+        max_queued=max_queued,
         rerun_of=row[0],
     )

@@ -46,6 +46,17 @@ def test_what_is_pending_gets_another_time_which_is_never_in_the_past(factory: F
 
 
 @pytest.mark.django_db
+def test_the_start_deadline_goes_with_the_time(factory: Factory) -> None:
+    task_id, free = factory.pending(start_deadline_s=60.0), factory.pending()
+    later = timezone.now() + timedelta(hours=1)
+    engine.run(engine.reschedule, [task_id, free], run_after=later)
+    assert Task.objects.get(id=task_id).start_deadline_at == later + timedelta(seconds=60)
+    assert Task.objects.get(id=free).start_deadline_at is None
+    engine.run(engine.reschedule, [task_id], priority=Priority.HIGH)
+    assert Task.objects.get(id=task_id).start_deadline_at == later + timedelta(seconds=60)
+
+
+@pytest.mark.django_db
 def test_a_rerun_is_a_new_task_that_names_the_old_one(factory: Factory) -> None:
     needs = Resources(memory_mb=5, cpu_s=2.5)
     claim = factory.claimed(parameters={"a": 1}, metadata={"b": 2}, priority=Priority.HIGH, needs=needs, max_attempts=1)
@@ -83,6 +94,15 @@ def test_a_client_may_have_so_many_waiting_and_no_more(owner: Client, factory: F
     other = Client.objects.create(name="other")
     assert [item.refused for item in submit(other, 2, None)] == [False, False]
     assert Task.objects.get(id=running.task_id).status == "running"
+
+
+@pytest.mark.django_db
+def test_a_rerun_counts_among_what_may_wait(factory: Factory) -> None:
+    ended = factory.finished()
+    factory.pending()
+    refused, accepted = (engine.run(engine.rerun, [ended], lanes=LANES, max_queued=limit)[0] for limit in (1, 2))
+    assert (refused.refused, accepted.refused) == (True, False)
+    assert [task.id for task in Task.objects.filter(rerun_of=ended)] == [accepted.task_id]
 
 
 @pytest.mark.django_db

@@ -115,8 +115,10 @@ def test_a_patch_of_the_version_is_ignored(shut_doors: Doors, version: str) -> N
 @pytest.mark.parametrize("task_id", UNKNOWN)
 def test_a_task_that_is_not_there_is_not_found_at_any_door(shut_doors: Doors, task_id: str) -> None:
     quoted = quote(task_id, safe="")
-    for method, path in (("GET", ""), ("POST", "cancel/"), ("GET", "events/")):
-        reply = shut_doors.send(method, f"{TASKS}{quoted}/{path}")
+    looks = {"GET": "", "PATCH": "", "POST": "cancel/"}
+    for method, path in (*looks.items(), ("POST", "rerun/"), ("GET", "events/")):
+        options = content({"priority": "low"}) if method == "PATCH" else {}
+        reply = shut_doors.send(method, f"{TASKS}{quoted}/{path}", **options)
         assert reply.status_code == 404, reply.text
         assert reply.json()["detail"].startswith("no task '")
     assert shut_doors.send("GET", f"/api/v1/artifacts/{quoted}/content").status_code == 404

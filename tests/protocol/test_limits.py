@@ -249,3 +249,12 @@ def test_who_has_no_limit_is_not_held_up_by_who_has_one(doors: Doors) -> None:
     replies = doors.together([over_jsonrpc(key if n % 2 else free) for n in range(20)])
     assert statuses(replies[::2]) == {2: 10}
     assert statuses(replies[1::2]) == {2: 1, 429: 9}
+
+
+@pytest.mark.parametrize(("limit", "value", "accepted"), [("max_queued", 0, 0), ("submit_rate_per_s", 0.01, 1)])
+def test_a_rerun_counts_as_a_submit(doors: Doors, limit: str, value: float, accepted: int) -> None:
+    client, key = limited(**{limit: value})
+    again = f"{TASKS}{Factory(client).finished()}/rerun/"
+    replies = [doors.send("POST", again, headers={"x-api-key": key}) for _ in range(2)]
+    assert statuses(replies)[2] == Task.objects.filter(rerun_of__isnull=False).count() == accepted
+    refused(replies[-1], limit)

@@ -8,6 +8,9 @@ from uuid import uuid4
 import pytest
 
 from tasks_app.metrics import tally
+from tasks_app.models import Client
+from tasks_app.models.client import LOCAL_CLIENT
+from tests.factory import Factory
 from tests.protocol.doors import TASKS, Doors
 from tests.scrapes import by_labels, parsed
 
@@ -32,6 +35,19 @@ def test_tasks_of_both_doors_are_counted_and_repeats_are_not(doors: Doors, monke
         assert rest.status_code in (200, 201)
     assert doors.send("POST", TASKS, json={"agent": "nobody", "message": message}).status_code == 400
     assert created(doors) == {("echo", "normal", "io"): 1, ("sleep-cpu", "low", "cpu"): 1}
+
+
+def test_a_rerun_is_counted_as_created_and_a_refused_submit_is_not(
+    doors: Doors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local = Client.objects.get_or_create(name=LOCAL_CLIENT)[0]
+    task_id = Factory(local).finished()
+    Client.objects.filter(pk=local.pk).update(max_queued=1)
+    monkeypatch.setattr(tally, "_tally", None)
+    replies = [doors.send("POST", f"{TASKS}{task_id}/rerun/") for _ in range(2)]
+    replies.append(doors.send("POST", TASKS, json={"agent": "echo", "message": {"parts": [{"text": "hello"}]}}))
+    assert [reply.status_code for reply in replies] == [201, 429, 429]
+    assert created(doors) == {("echo", "normal", "io"): 1}
 
 
 def test_a_task_cancelled_at_either_door_is_counted(doors: Doors, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,6 +56,8 @@ def surfaces(task_id: UUID | str, artifact_id: UUID | str) -> list[tuple[str, st
         ("GET", f"/api/v1/artifacts/{artifact_id}/content", {}),
         ("POST", TASKS, content(rest_body(message=follow_up["message"]))),
         *[("POST", "/a2a/echo/", content(call)) for call in calls],
+        ("POST", f"{TASKS}{task_id}/rerun/", {}),
+        ("PATCH", f"{TASKS}{task_id}/", content({"priority": "low"})),
     ]
 
 
@@ -105,7 +107,15 @@ def test_a_list_holds_the_callers_own_tasks_only(
     mine = {str(factory.pending()) for _ in range(3)}
     everything = look(doors, owner_key, ("GET", TASKS, {})).json()["results"]
     assert {task["id"] for task in everything} == mine
-    for query in ("", "?status=pending", "?agent=echo", "?context_id=context", "?priority=normal", "?page_size=1"):
+    for query in (
+        "",
+        "?status=pending",
+        "?agent=echo",
+        "?context_id=context",
+        "?priority=normal",
+        "?page_size=1",
+        "?dead_letters=true",
+    ):
         answer = look(doors, stranger_key, ("GET", f"{TASKS}{query}", {})).json()
         assert answer == {"next": None, "previous": None, "results": []}
 

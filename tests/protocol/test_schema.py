@@ -1,0 +1,51 @@
+"""The OpenAPI description is valid, complete, and says what the doors do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from drf_spectacular.drainage import GENERATOR_STATS
+from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.validation import validate_schema
+
+from tasks_app.a2a import extension
+from tasks_app.api.views import CHANGEABLE, FIELDS
+
+
+@pytest.fixture(scope="module")
+def schema() -> dict[str, Any]:
+    GENERATOR_STATS.reset()
+    made = SchemaGenerator().get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
+    assert not GENERATOR_STATS
+    return dict(made)
+
+
+def test_it_is_valid_openapi(schema: dict[str, Any]) -> None:
+    validate_schema(schema)  # type: ignore[no-untyped-call]
+
+
+def test_every_call_is_there_with_the_errors_it_gives(schema: dict[str, Any]) -> None:
+    calls = {(method, path): call for path, calls in schema["paths"].items() for method, call in calls.items()}
+    tasks = "/api/v1/tasks/"
+    assert {call: set(what["responses"]) for call, what in calls.items()} == {
+        ("get", tasks): {"200", "400"},
+        ("post", tasks): {"200", "201", "400", "415", "429"},
+        ("get", f"{tasks}{{id}}/"): {"200"},
+        ("patch", f"{tasks}{{id}}/"): {"200", "400", "404", "409"},
+        ("post", f"{tasks}{{id}}/cancel/"): {"200", "404", "409"},
+        ("post", f"{tasks}{{id}}/rerun/"): {"201", "404", "409", "429"},
+    }
+    for call in calls.values():
+        assert call["security"] == [{"bearer": []}, {"apiKey": []}]
+        for code, answer in call["responses"].items():
+            shown = answer["content"]["application/json"]["schema"]["$ref"]
+            assert shown.endswith("/Error") == (code >= "400")
+
+
+def test_the_bodies_and_filters_are_those_that_are_read(schema: dict[str, Any]) -> None:
+    shapes = schema["components"]["schemas"]
+    assert set(shapes["Submission"]["properties"]) == set(FIELDS) >= set(extension.FIELDS)
+    assert set(shapes["PatchedChange"]["properties"]) == set(CHANGEABLE)
+    filters = {field["name"] for field in schema["paths"]["/api/v1/tasks/"]["get"]["parameters"]}
+    assert filters == {"status", "priority", "agent", "context_id", "dead_letters", "page_size", "cursor"}
