@@ -44,6 +44,7 @@ from tasks_app.agents import AgentSpec
 from tasks_app.authentication import Caller, Unauthenticated
 from tasks_app.engine import Created, NewTask
 from tasks_app.status import TERMINAL, TaskStatus
+from tasks_app.waiting import waiting_for
 from tasks_app.web import web
 
 log = logging.getLogger(__name__)
@@ -248,7 +249,8 @@ async def _read(
     )
     if record is None:
         raise TaskNotFoundError(f"no task '{task_id}'")
-    return wire.as_dict(wire.task(record, history_length=wanted))
+    waiting = await web().read(waiting_for, task_id) if record.status == TaskStatus.PENDING else []
+    return wire.as_dict(wire.task(record, history_length=wanted, waiting=waiting))
 
 
 def _submitted(asked: Asked, created: Created) -> dict[str, Any]:

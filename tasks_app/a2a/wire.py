@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from tasks_app.a2a.extension import URI
 from tasks_app.reads import ArtifactView, EventRecord, PartRecord, TaskRecord
 from tasks_app.status import TaskStatus
+from tasks_app.waiting import Reason
 
 if TYPE_CHECKING:
     from tasks_app.models import Task as TaskModel
@@ -49,8 +51,8 @@ def state(status: TaskStatus, *, started: bool) -> TaskState:
     return STATES[status]
 
 
-def task(record: TaskRecord, *, history_length: int | None = None) -> Task:
-    """The A2A Task. ``history_length`` None gives all messages, 0 none, n the newest n."""
+def task(record: TaskRecord, *, history_length: int | None = None, waiting: Sequence[Reason] = ()) -> Task:
+    """The A2A Task. ``history_length`` None gives all messages, 0 none, n the newest n; ``waiting`` is why it waits."""
     messages = record.messages[-history_length:] if history_length else record.messages
     if history_length == 0:
         messages = ()
@@ -60,7 +62,7 @@ def task(record: TaskRecord, *, history_length: int | None = None) -> Task:
         status=_status(record.status, record),
         artifacts=[artifact(view) for view in record.artifacts],
         history=[Message.FromString(data) for data in messages],
-        metadata=_struct({**record.metadata, "generation": record.generation, URI: _ours(record)}),
+        metadata=_struct({**record.metadata, "generation": record.generation, URI: _ours(record, waiting)}),
     )
 
 
@@ -162,9 +164,10 @@ def _message(payload: bytes | None, error: dict[str, str] | None, task_id: str, 
     )
 
 
-def _ours(record: TaskRecord) -> dict[str, Any]:
+def _ours(record: TaskRecord, waiting: Sequence[Reason]) -> dict[str, Any]:
     ours = {"priority": record.priority.label, "progress": record.progress, "attempt": record.attempt}
-    return {**ours, "error": record.error} if record.error else ours
+    more = {"error": record.error, "waiting_for": [reason._asdict() for reason in waiting]}
+    return {**ours, **{name: value for name, value in more.items() if value}}
 
 
 def _struct(data: dict[str, Any]) -> Struct:

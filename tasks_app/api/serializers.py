@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from google.protobuf.json_format import MessageToDict
 from rest_framework import serializers
 
 from artifacts_app.models import Artifact
-from tasks_app.models import Task, TaskAttempt
-from tasks_app.status import Priority
+from tasks_app import engine
+from tasks_app.models import Checkpoint, Task, TaskAttempt
+from tasks_app.status import Priority, TaskStatus
+from tasks_app.waiting import waiting_for
 
 
 class SubmissionSerializer(serializers.Serializer[Any]):
@@ -47,6 +50,13 @@ class ErrorSerializer(serializers.Serializer[Any]):
     errors = WrongFieldSerializer(many=True)  # type: ignore[assignment] # DRF takes the fields off the class
 
 
+class ReasonSerializer(serializers.Serializer[Any]):
+    """Why a task waits; see ``tasks_app/waiting.py`` for the codes."""
+
+    code = serializers.CharField()
+    message = serializers.CharField()
+
+
 class ArtifactSerializer(serializers.ModelSerializer[Artifact]):
     content_url = serializers.SerializerMethodField()
     sha256 = serializers.SerializerMethodField()
@@ -74,9 +84,31 @@ class ArtifactSerializer(serializers.ModelSerializer[Artifact]):
 
 
 class AttemptSerializer(serializers.ModelSerializer[TaskAttempt]):
+    """A run of a task. Its traceback is for operators and stays in the admin."""
+
     class Meta:
         model = TaskAttempt
-        fields = ["number", "worker", "pid", "claimed_at", "ended_at", "outcome", "error"]
+        fields = [
+            "number",
+            "worker",
+            "pid",
+            "claimed_at",
+            "ended_at",
+            "released_at",
+            "outcome",
+            "error",
+            "peak_rss_bytes",
+            "cpu_s",
+            "disk_bytes",
+        ]
+
+
+class CheckpointSerializer(serializers.ModelSerializer[Checkpoint]):
+    """That there is a checkpoint. What it holds is between an agent's attempts."""
+
+    class Meta:
+        model = Checkpoint
+        fields = ["name", "attempt", "created_at"]
 
 
 class TaskSerializer(serializers.ModelSerializer[Task]):
@@ -109,35 +141,59 @@ class TaskSerializer(serializers.ModelSerializer[Task]):
             "resources",
             "metadata",
             "attempt",
+            "spent",
             "max_attempts",
             "epoch",
             "generation",
             "timeout_s",
             "run_after",
+            "start_deadline_at",
             "created_at",
             "updated_at",
             "started_at",
             "timeout_at",
+            "input_expires_at",
             "completed_at",
         ]
 
 
 class TaskDetailSerializer(TaskSerializer):
-    """A task by itself: with its messages, artifacts and attempts."""
+    """A task by itself: with why it waits, its messages, artifacts, attempts and checkpoints."""
 
+    waiting_for = serializers.SerializerMethodField()
     messages = serializers.SerializerMethodField()
     artifacts = ArtifactSerializer(many=True)
     attempts = serializers.SerializerMethodField()
+    checkpoints = serializers.SerializerMethodField()
     lease_expires_at = serializers.SerializerMethodField()
 
     class Meta(TaskSerializer.Meta):
-        fields = [*TaskSerializer.Meta.fields, "lease_expires_at", "messages", "artifacts", "attempts"]
+        fields = [
+            *TaskSerializer.Meta.fields,
+            "lease_expires_at",
+            "waiting_for",
+            "messages",
+            "artifacts",
+            "attempts",
+            "checkpoints",
+        ]
+
+    @extend_schema_field(ReasonSerializer(many=True))
+    def get_waiting_for(self, task: Task) -> list[dict[str, str]]:
+        if task.status != TaskStatus.PENDING:
+            return []
+        return [reason._asdict() for reason in engine.run(waiting_for, task.id)]
 
     def get_messages(self, task: Task) -> list[dict[str, Any]]:
         return [MessageToDict(message) for message in task.messages]
 
+    @extend_schema_field(AttemptSerializer(many=True))
     def get_attempts(self, task: Task) -> list[dict[str, Any]]:
         return list(AttemptSerializer(task.attempts.order_by("number"), many=True).data)
+
+    @extend_schema_field(CheckpointSerializer(many=True))
+    def get_checkpoints(self, task: Task) -> list[dict[str, Any]]:
+        return list(CheckpointSerializer(task.checkpoints.order_by("created_at", "name"), many=True).data)
 
     def get_lease_expires_at(self, task: Task) -> str | None:
         attempt = task.attempts.filter(id=task.lease_id).first() if task.lease_id else None

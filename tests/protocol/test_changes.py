@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -11,12 +12,12 @@ import pytest
 from django.utils import timezone
 
 from tasks_app import agents, engine, wakeups
-from tasks_app.engine import Finish
+from tasks_app.engine import CheckpointRecord, Finish, Usage
 from tasks_app.models import Client, Outcome, Task
 from tasks_app.models.client import LOCAL_CLIENT
 from tasks_app.status import TERMINAL, Priority, TaskStatus
 from tests.factory import Factory, lost
-from tests.protocol.doors import TASKS, Doors, content, each, nothing_left
+from tests.protocol.doors import TASKS, Doors, content, each, nothing_left, rest_body
 
 LATER = "2990-01-31T12:00:00Z"
 FAILED = Finish(status=TaskStatus.FAILED, outcome=Outcome.FAILED, error={"code": "x", "message": "y"})
@@ -60,6 +61,7 @@ def test_what_is_pending_gets_another_priority_and_another_time(doors: Doors, mi
     assert (before.admitted_at, before.priority) == (None, Priority.CRITICAL)
     reply = patch(doors, task_id, {"run_after": LATER})
     assert instant(reply.json()["run_after"]) == instant(LATER)
+    assert reply.json()["waiting_for"][0]["code"] == "not_due"
     reply = patch(doors, task_id, {"priority": "low", "run_after": "1999-01-01T00:00:00Z"})
     assert (reply.status_code, reply.json()["priority"]) == (200, "low")
     assert timezone.now() - instant(reply.json()["run_after"]) < timedelta(minutes=1)
@@ -184,3 +186,36 @@ def test_an_id_is_no_cursor_of_dead_letters_nor_an_instant_of_others(doors: Door
         cursor = httpx.URL(after).params["cursor"]
         for said, status in ((query, 200), (other, 404)):
             assert doors.send("GET", TASKS, params={**said, "cursor": cursor}).status_code == status
+
+
+# What a task shows ---------------------------------------------------------------------------------------------------
+
+
+def test_a_task_shows_what_its_attempts_used_and_keeps_their_tracebacks(doors: Doors, mine: Factory) -> None:
+    claim = mine.claimed(start_deadline_s=60.0)
+    usage = Usage(peak_rss_bytes=5_000, cpu_s=1.5, disk_bytes=7)
+    finish = replace(FAILED, traceback="secret", usage=usage)
+    record = CheckpointRecord(name="half", data='{"hidden": 1}')
+    assert mine.write(claim, record, finish=finish).accepted
+    reply = doors.send("GET", f"{TASKS}{claim.task_id}/")
+    task = reply.json()
+    attempt = task["attempts"][0]
+    assert (attempt["peak_rss_bytes"], attempt["cpu_s"], attempt["disk_bytes"]) == (5_000, 1.5, 7)
+    assert attempt["released_at"] is not None
+    assert [(made["name"], made["attempt"]) for made in task["checkpoints"]] == [("half", 1)]
+    assert set(task["checkpoints"][0]) == {"name", "attempt", "created_at"}
+    assert (task["spent"], task["input_expires_at"], task["waiting_for"]) == (1, None, [])
+    assert instant(task["start_deadline_at"]) - instant(task["run_after"]) == timedelta(seconds=60)
+    assert "secret" not in reply.text
+    assert "hidden" not in reply.text
+
+
+def test_both_doors_tell_why_a_task_waits(doors: Doors) -> None:
+    task = doors.submit(rest_body(run_after=LATER)).json()
+    told = [{"code": "not_due", "message": "its time has not come: see run_after"}]
+    assert task["waiting_for"][:1] == told
+    metadata = doors.call("GetTask", {"id": task["id"]})["result"]["metadata"]
+    assert metadata["urn:a2a-task-manager:task-options:v1"]["waiting_for"] == task["waiting_for"]
+    doors.call("CancelTask", {"id": task["id"]})
+    metadata = doors.call("GetTask", {"id": task["id"]})["result"]["metadata"]
+    assert "waiting_for" not in metadata["urn:a2a-task-manager:task-options:v1"]
