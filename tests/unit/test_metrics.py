@@ -14,7 +14,7 @@ from django.db import connection
 from prometheus_client import CollectorRegistry, generate_latest
 
 from tasks_app import engine, metrics
-from tasks_app.admin.cancel import cancel
+from tasks_app.control import cancel, rerun
 from tasks_app.dispatch.loop import sweep
 from tasks_app.engine import Finish
 from tasks_app.metrics import exposition, gauges, tally
@@ -157,6 +157,12 @@ def test_a_cancelled_task_is_counted_and_its_attempt_if_one_ran(factory: Factory
     assert counts("tasks_cancelled_total") == {("echo", "normal", "io"): 2}
     assert counts("task_attempts_total", *ATTEMPT) == {("echo", "io", "cancelled"): 1}
     assert counts("task_duration_seconds_count") == {("echo", "normal", "io"): 1}
+
+
+def test_a_rerun_is_created_once(factory: Factory, counts: Counts) -> None:
+    ended = factory.finished(priority=Priority.HIGH)
+    assert len(rerun([ended, factory.pending()])) == 1
+    assert counts("tasks_created_total") == {("echo", "high", "io"): 1}
 
 
 def test_a_histogram_has_each_value_in_the_first_bucket_that_bounds_it(counts: Counts) -> None:
