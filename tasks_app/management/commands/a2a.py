@@ -1,4 +1,4 @@
-"""``manage.py a2a``: the operator's command. What each flag does lives in a module of its own beside ``commands``."""
+"""``manage.py a2a``: the operator's command. What it does lives in modules beside ``commands``."""
 
 from __future__ import annotations
 
@@ -6,21 +6,25 @@ import sys
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
+from django.db import OperationalError
 
+from tasks_app.management.operate import USAGE, add_commands
 from tasks_app.management.validate_config import validate_config
-from tasks_app.management.validate_queues import validate_queues
-
-USAGE = 2
+from tasks_app.management.validate_queues import AWAY, validate_queues
 
 
 class Command(BaseCommand):
-    help = "Validates the configuration and the broker's queues. Exit code: 0 ok, 1 wrong, 2 broker away or bad usage."
+    help = (
+        "Operates the task manager: pauses, cancels, runs again, shows; validates configuration and queues. Exit code:"
+        " 0 done or ok, 1 nothing changed, not found or wrong, 2 bad usage, or broker or database away."
+    )
     # It runs the checks itself, and must be able to tell what is wrong with them.
     requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--validate-config", action="store_true", help="run all checks, with ids and hints")
         parser.add_argument("--validate-queues", action="store_true", help="declare and inspect every queue")
+        add_commands(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         steps = [
@@ -28,8 +32,18 @@ class Command(BaseCommand):
             for flag, step in (("validate_config", validate_config), ("validate_queues", validate_queues))
             if options[flag]
         ]
-        if not steps:
+        codes = [step(self.stdout) for step in steps]
+        if "step" in options:
+            codes.append(self._operate(options))
+        if not codes:
             self.stdout.write(self.create_parser("manage.py", "a2a").format_help())
-        code = max((step(self.stdout) for step in steps), default=USAGE)
+        code = max(codes, default=USAGE)
         if code:
             sys.exit(code)
+
+    def _operate(self, options: dict[str, Any]) -> int:
+        try:
+            return int(options["step"](self.stdout, options))
+        except OperationalError as error:
+            self.stderr.write(f"the database cannot be reached: {' '.join(str(error).split())}")
+            return AWAY
