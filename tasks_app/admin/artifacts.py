@@ -16,8 +16,8 @@ from django.utils.safestring import SafeString
 
 from artifacts_app.models import Artifact, ArtifactChunk
 from tasks_app.admin import looks, previews, search
+from tasks_app.admin.actions import PAGE
 from tasks_app.admin.base import ReadOnlyAdmin
-from tasks_app.admin.cancel import PAGE
 from tasks_app.admin.filters import BeforeFilter, CreatedFilter
 from tasks_app.admin.paginator import CappedList
 

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
@@ -45,14 +45,8 @@ class AgentFilter(DropdownFilter):
         return queryset.filter(agent=self.value()) if self.value() else queryset
 
 
-class CreatedFilter(DropdownFilter):
-    """By creation: a period that ends now, a day, or a range of days ``2026-01-31..2026-02-01``.
-
-    Ids are UUIDv7: the period is a range of the primary key, and no other index is needed.
-    """
-
-    title = "created"
-    parameter_name = "created"
+class PeriodFilter(DropdownFilter):
+    """By time: a period that ends now, a day, or a range of days ``2026-01-31..2026-02-01``."""
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
         choices = [(key, label) for key, (label, _) in PERIODS.items()]
@@ -69,8 +63,11 @@ class CreatedFilter(DropdownFilter):
             start, end = self._bounds(value)
         except ValueError:
             return queryset.none()
-        queryset = queryset.filter(id__gte=first_id(start))
-        return queryset if end is None else queryset.filter(id__lt=first_id(end))
+        return self.between(queryset, start, end)
+
+    def between(self, queryset: QuerySet[Any], start: datetime, end: datetime | None) -> QuerySet[Any]:
+        """What falls into the period."""
+        raise NotImplementedError
 
     @staticmethod
     def _bounds(value: str) -> tuple[datetime, datetime | None]:
@@ -79,6 +76,28 @@ class CreatedFilter(DropdownFilter):
         first, _, last = value.partition("..")
         start, end = (datetime.fromisoformat(day).replace(tzinfo=UTC) for day in (first, last or first))
         return start, end + timedelta(days=1)
+
+
+class CreatedFilter(PeriodFilter):
+    """By creation. Ids are UUIDv7: the period is a range of the primary key, and no other index is needed."""
+
+    title = "created"
+    parameter_name = "created"
+
+    def between(self, queryset: QuerySet[Any], start: datetime, end: datetime | None) -> QuerySet[Any]:
+        queryset = queryset.filter(id__gte=first_id(start))
+        return queryset if end is None else queryset.filter(id__lt=first_id(end))
+
+
+class EndedFilter(PeriodFilter):
+    """By when it ended."""
+
+    title = "ended"
+    parameter_name = "ended"
+
+    def between(self, queryset: QuerySet[Any], start: datetime, end: datetime | None) -> QuerySet[Any]:
+        queryset = queryset.filter(completed_at__gte=start)
+        return queryset if end is None else queryset.filter(completed_at__lt=end)
 
 
 class BeforeFilter(admin.SimpleListFilter):
@@ -103,9 +122,26 @@ class BeforeFilter(admin.SimpleListFilter):
         if not value:
             return queryset
         try:
-            return queryset.filter(id__lt=UUID(value))
+            return self.before(queryset, value)
         except ValueError:
             return queryset.none()
+
+    def before(self, queryset: QuerySet[Any], key: str) -> QuerySet[Any]:
+        """What comes after this key in the list's order. Raises ValueError if it is none."""
+        return queryset.filter(id__lt=UUID(key))
+
+
+class EndedBeforeFilter(BeforeFilter):
+    """The keyset of a list by end: an instant and an id, since one statement may end several tasks."""
+
+    def before(self, queryset: QuerySet[Any], key: str) -> QuerySet[Any]:
+        instant, _, task_id = key.partition("~")
+        at = datetime.fromisoformat(instant)
+        if at.tzinfo is None:
+            raise ValueError("an instant without its zone")
+        # The first condition is implied by the second; it is what the index is entered by.
+        queryset = queryset.filter(completed_at__lte=at)
+        return queryset.filter(Q(completed_at__lt=at) | Q(completed_at=at, id__lt=UUID(task_id)))
 
 
 def first_id(instant: datetime) -> UUID:

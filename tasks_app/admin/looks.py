@@ -8,7 +8,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from tasks_app.models import Outcome
+from tasks_app.models import Outcome, Task
 from tasks_app.status import TERMINAL, Priority, TaskStatus
 
 NOTHING = "–"
@@ -18,6 +18,10 @@ OUTCOMES: dict[str | None, str] = {
     Outcome.COMPLETED: TaskStatus.COMPLETED,
     Outcome.REJECTED: TaskStatus.REJECTED,
     Outcome.RETRIED: TaskStatus.PENDING,
+    Outcome.SNOOZED: TaskStatus.PENDING,
+    Outcome.HANDED_BACK: TaskStatus.PENDING,
+    Outcome.NO_ROOM: TaskStatus.PENDING,
+    Outcome.INTERRUPTED: TaskStatus.INPUT_REQUIRED,
     Outcome.CANCELLED: TaskStatus.CANCELLED,
 }
 
@@ -55,6 +59,18 @@ def bar(fraction: float, status: str) -> SafeString:
         percent,
         percent,
     )
+
+
+def attempts(task: Task) -> SafeString:
+    """How many of its attempts a task has spent; on hover how often it ran."""
+    runs = f"{task.attempt} run" if task.attempt == 1 else f"{task.attempt} runs"
+    title = f"{runs}, {task.spent} of {task.max_attempts} attempts spent"
+    return format_html('<span title="{}">{}/{}</span>', title, task.spent, task.max_attempts)
+
+
+def label(text: str, colour: str) -> SafeString:
+    """A label in the colour of a state."""
+    return format_html('<span class="a2a-label a2a-{}"><i></i>{}</span>', colour, text)
 
 
 def percentage(fraction: float) -> int:

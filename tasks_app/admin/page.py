@@ -6,21 +6,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from a2a.types import TaskArtifactUpdateEvent
 from django.utils import timezone
 from django.utils.safestring import SafeString
 from google.protobuf.message import DecodeError
 
-from tasks_app.admin import conversation, lifecycle, looks, previews
-from tasks_app.models import EventKind, Task, TaskAttempt
+from tasks_app.admin import conversation, lifecycle, looks, previews, runs, waits
+from tasks_app.models import EventKind, Task
 from tasks_app.status import TaskStatus
 
 #: As many of the newest are shown; the page says so where there are more.
 EVENTS_MAX = 200
 CHANGES_MAX = 500
-ICONS = {"progress": "trending_up", "artifact": "draft", "message": "chat"}
-ATTEMPTS_MAX = 50
+ICONS = {"progress": "trending_up", "artifact": "draft", "message": "chat", "checkpoint": "flag"}
+RERUNS_MAX = 20
 ARTIFACTS_MAX = 50
 
 
@@ -39,18 +40,6 @@ class Entry:
     attempt: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptLook:
-    attempt: TaskAttempt
-    start: SafeString | str
-    end: SafeString | str
-    duration: str
-    outcome: SafeString
-    lease: SafeString | str
-    #: Ended, but its handler has not stopped yet: the slot is still taken.
-    stopping: bool
-
-
 def context(task: Task, *, with_artifacts: bool) -> dict[str, Any]:
     """The template's variables."""
     now = timezone.now()
@@ -59,16 +48,17 @@ def context(task: Task, *, with_artifacts: bool) -> dict[str, Any]:
         "task": task,
         "open": not looks.ended(task.status),
         "latest": next((entry.text for entry in reversed(entries) if entry.kind == EventKind.PROGRESS), ""),
-        "waiting_for": _waiting_for(task, now),
+        "waiting_for": waits.reason(task, now=now),
         "state": looks.state(task.status),
         "priority": looks.priority(task.priority),
         "bar": looks.bar(task.progress, task.status),
         "times": _times(task, now),
-        "start_deadline": looks.when(task.start_deadline_at, now=now),
         "problem": _problem(task, entries),
         "diagram": lifecycle.diagram(_changes(task), now=now),
         "conversation": conversation.conversation(task),
-        "attempts": _attempts(task, now),
+        "attempts": runs.attempts(task, now=now),
+        "checkpoints": runs.checkpoints(task, now=now),
+        "reruns": _reruns(task),
         "entries": entries,
         "earlier": max(task.generation - len(entries), 0),
         "artifacts": previews.shown(list(task.artifacts[:ARTIFACTS_MAX])) if with_artifacts else [],
@@ -88,10 +78,25 @@ def _times(task: Task, now: datetime) -> list[tuple[str, Any]]:
         ("started", looks.when(task.started_at, now=now)),
         ("ran" if task.completed_at else "has run", looks.span(ran_s)),
         ("ended", looks.when(task.completed_at, now=now)),
-        ("attempt", f"{task.attempt} of {task.max_attempts}"),
+        ("attempts spent", f"{task.spent} of {task.max_attempts}"),
         ("timeout", looks.span(task.timeout_s)),
     ]
-    return [*times, ("times out", looks.when(task.timeout_at, now=now))] if task.timeout_at else times
+    return times + _deadlines(task, now)
+
+
+def _deadlines(task: Task, now: datetime) -> list[tuple[str, Any]]:
+    """Those that run now, the nearest meaning first."""
+    standing = [
+        ("times out", task.timeout_at),
+        ("must start by", task.start_deadline_at if task.status == TaskStatus.PENDING else None),
+        ("answer due by", task.input_expires_at),
+    ]
+    return [(name, looks.when(at, now=now)) for name, at in standing if at is not None]
+
+
+def _reruns(task: Task) -> list[tuple[UUID, SafeString]]:
+    made = Task.objects.filter(rerun_of=task.id).order_by("-id").values_list("id", "status")[:RERUNS_MAX]
+    return [(task_id, looks.state(status)) for task_id, status in made]
 
 
 def _entries(task: Task) -> list[Entry]:
@@ -113,6 +118,8 @@ def _entries(task: Task) -> list[Entry]:
 
 
 def _text(event: Any) -> str:
+    if event.kind == EventKind.CHECKPOINT:
+        return bytes(event.small_payload or b"").decode(errors="replace")
     if event.kind == EventKind.ARTIFACT:
         try:
             artifact = TaskArtifactUpdateEvent.FromString(bytes(event.small_payload or b"")).artifact
@@ -130,22 +137,6 @@ def _changes(task: Task) -> list[lifecycle.Change]:
     return [lifecycle.Change(status=TaskStatus(status), at=at) for status, at in reversed(rows[:CHANGES_MAX])]
 
 
-def _attempts(task: Task, now: datetime) -> list[AttemptLook]:
-    newest = task.attempts.order_by("-number")[:ATTEMPTS_MAX]
-    return [
-        AttemptLook(
-            attempt=attempt,
-            start=looks.clock(attempt.claimed_at),
-            end=looks.clock(attempt.ended_at),
-            duration=looks.span(looks.between(attempt.claimed_at, attempt.ended_at or now)),
-            outcome=looks.outcome(attempt.outcome),
-            lease=looks.when(attempt.lease_expires_at, now=now),
-            stopping=attempt.ended_at is not None and attempt.released_at is None,
-        )
-        for attempt in reversed(newest)
-    ]
-
-
 def _problem(task: Task, entries: Sequence[Entry]) -> dict[str, str] | None:
     """Why it ended without a result: of a task that was cancelled, its last event says by whom."""
     if task.error:
@@ -157,18 +148,6 @@ def _problem(task: Task, entries: Sequence[Entry]) -> dict[str, str] | None:
 
 def _sentence(error: Any) -> str:
     return str(error.get("message", "")) if isinstance(error, dict) else str(error)
-
-
-def _waiting_for(task: Task, now: datetime) -> str:
-    if task.status == TaskStatus.PENDING:
-        if task.run_after > now:
-            return f"waits until {task.run_after:%Y-%m-%d %H:%M:%S} UTC"
-        if task.admitted_at is None:
-            return "waits for a free slot"
-        return "handed to the broker" + (f" {task.publishes} times" if task.publishes > 1 else "")
-    if task.status in (TaskStatus.INPUT_REQUIRED, TaskStatus.AUTH_REQUIRED):
-        return "waits for the client"
-    return ""
 
 
 def _json(value: Any) -> str:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
+from django.contrib import messages
 from django.contrib.admin import ShowFacets
 from django.core.paginator import Paginator
+from django.db import OperationalError, connection, transaction
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
 from django.utils.functional import cached_property
 
 from tasks_app.admin.base import Admin
@@ -20,8 +24,11 @@ else:
     Pages = Paginator
     from unfold.views import ChangeList
 
-#: As many rows are counted and paged through; what is older is reached by ``?before=<id>``.
+#: As many rows are counted and paged through; what is older is reached by ``?before=<key>``.
 COUNT_MAX = 1000
+#: A list that took longer is given up: a filter that matches next to nothing reads the whole table.
+LIST_TIMEOUT_S = 5.0
+QUERY_CANCELED = "57014"
 
 
 class CappedPaginator(Pages):
@@ -56,7 +63,8 @@ class KeysetChangeList(ChangeList):
     @property
     def older_url(self) -> str:
         last = list(self.result_list)[-1]
-        return str(self.get_query_string({"before": str(last.pk)}, remove=["p"]))
+        key = cast(CappedList, self.model_admin).key_of(last)
+        return str(self.get_query_string({"before": key}, remove=["p"]))
 
 
 class CappedList(Admin):
@@ -66,8 +74,35 @@ class CappedList(Admin):
     show_full_result_count = False
     show_facets = ShowFacets.NEVER
     paginator = CappedPaginator
-    ordering = ("-id",)
+    ordering: ClassVar[tuple[str, ...]] = ("-id",)
     sortable_by = ()
+
+    def key_of(self, row: Any) -> str:
+        """What its filter takes for the place of a row in the list's order."""
+        return str(row.pk)
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return KeysetChangeList
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """The list, or a word that its filters took too long."""
+        if request.method != "GET":
+            return super().changelist_view(request, extra_context)
+        try:
+            with transaction.atomic():
+                _give_up_after(LIST_TIMEOUT_S)
+                response = super().changelist_view(request, extra_context)
+                # Rows are read while the template is rendered: that must happen before the time limit goes.
+                return response.render() if isinstance(response, TemplateResponse) else response
+        except OperationalError as error:
+            if getattr(error.__cause__, "sqlstate", None) != QUERY_CANCELED or not request.GET:
+                raise
+        text = f"The search took more than {LIST_TIMEOUT_S:g} s: too little matches. Narrow it by time."
+        messages.error(request, text)
+        return redirect(request.path)
+
+
+def _give_up_after(seconds: float) -> None:
+    """Bounds every statement of the present transaction."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('statement_timeout', %s, true)", [f"{int(seconds * 1000)}ms"])

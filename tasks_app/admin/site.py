@@ -10,12 +10,14 @@ from django.urls import reverse
 
 from tasks_app.admin.base import may
 
-Item = tuple[str, str, str]
+#: (title, icon, model, and the list's name where it is not the model's own).
+Item = tuple[str, str, str] | tuple[str, str, str, str]
 
-#: (title, icon, model) by group; a user sees what he may view.
+#: By group; a user sees what he may view.
 GROUPS: dict[str, tuple[Item, ...]] = {
     "Work": (
         ("Tasks", "task_alt", "tasks_app.task"),
+        ("Dead letters", "sms_failed", "tasks_app.task", "admin:tasks_app_task_dead_letters"),
         ("Artifacts", "draft", "artifacts_app.artifact"),
         ("Workers", "memory", "tasks_app.worker"),
     ),
@@ -49,18 +51,23 @@ def script(request: HttpRequest) -> str:
 
 def navigation(request: HttpRequest) -> list[dict[str, Any]]:
     """The sidebar, without what the user may not view."""
-    groups = [
+    groups: list[dict[str, Any]] = [
         {"title": title, "separator": True, "collapsible": title == "Schedules", "items": _items(request, items)}
         for title, items in GROUPS.items()
     ]
+    items = [item for group in groups for item in group["items"]]
+    # One list may stand below another's address: the longest that fits is where the user is.
+    here = max((item["link"] for item in items if request.path.startswith(item["link"])), key=len, default="")
+    for item in items:
+        item["active"] = item["link"] == here
     return [group for group in groups if group["items"]]
 
 
 def _items(request: HttpRequest, items: tuple[Item, ...]) -> list[dict[str, Any]]:
     made = []
-    for title, icon, model in items:
+    for title, icon, model, *own in items:
         app, _, name = model.partition(".")
         if may(request, f"{app}.view_{name}") or may(request, f"{app}.change_{name}"):
-            link = reverse(f"admin:{app}_{name}_changelist")
+            link = reverse(own[0] if own else f"admin:{app}_{name}_changelist")
             made.append({"title": title, "icon": icon, "link": link})
     return made

@@ -1,35 +1,30 @@
-"""Tasks: the list, and the page of one. Both only read; the one thing to do is to cancel (``cancel.py``)."""
+"""Tasks: the list, and the page of one. Both only read; what can be done to them stands in ``verbs.py``."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from django.contrib import admin, messages
-from django.db import OperationalError, connection, transaction
+from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect
-from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter
 
 from tasks_app.admin import looks, page, search
+from tasks_app.admin.actions import TaskActions
 from tasks_app.admin.base import may
-from tasks_app.admin.cancel import LIST, CancelActions
+from tasks_app.admin.dead_letters import DeadLetterAdmin
 from tasks_app.admin.filters import AgentFilter, BeforeFilter, CreatedFilter
 from tasks_app.admin.paginator import CappedList
 from tasks_app.models import Task
 from tasks_app.status import TaskStatus
 
-#: A list that took longer is given up: a filter that matches next to nothing reads the whole table.
-LIST_TIMEOUT_S = 5.0
-QUERY_CANCELED = "57014"
-
 
 @admin.register(Task)
-class TaskAdmin(CappedList, CancelActions):
+class TaskAdmin(CappedList, TaskActions):
     list_display = ("label", "state", "agent", "client", "urgency", "done", "attempts", "created", "duration")
     list_display_links = ("label",)
     list_filter = (
@@ -61,20 +56,7 @@ class TaskAdmin(CappedList, CancelActions):
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         context = {"title": "Tasks", "states": _states(request), **(extra_context or {})}
-        if request.method != "GET":
-            return super().changelist_view(request, context)
-        try:
-            with transaction.atomic():
-                _give_up_after(LIST_TIMEOUT_S)
-                response = super().changelist_view(request, context)
-                # Rows are read while the template is rendered: that must happen before the time limit goes.
-                return response.render() if isinstance(response, TemplateResponse) else response
-        except OperationalError as error:
-            if getattr(error.__cause__, "sqlstate", None) != QUERY_CANCELED or not request.GET:
-                raise
-        text = f"The search took more than {LIST_TIMEOUT_S:g} s: too little matches. Narrow it by creation time."
-        messages.error(request, text)
-        return redirect(LIST)
+        return super().changelist_view(request, context)
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
@@ -93,13 +75,9 @@ class TaskAdmin(CappedList, CancelActions):
         """None: the page is a template of its own."""
         return []
 
-    def get_actions_detail(self, request: HttpRequest, object_id: str) -> list[Any]:
-        """No button on a task that has ended."""
-        status = Task.objects.filter(pk=search.exact_id(object_id)).values_list("status", flat=True).first()
-        if status is None or looks.ended(status):
-            return []
-        buttons: list[Any] = super().get_actions_detail(request, object_id)  # type: ignore[misc]
-        return buttons
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(DeadLetterAdmin(Task, self.admin_site).changelist_view)
+        return [path("dead-letters/", view, name="tasks_app_task_dead_letters"), *super().get_urls()]
 
     @admin.display(description="task")
     def label(self, task: Task) -> SafeString:
@@ -118,9 +96,9 @@ class TaskAdmin(CappedList, CancelActions):
     def done(self, task: Task) -> SafeString:
         return _live(task, "done", looks.bar(task.progress, task.status))
 
-    @admin.display(description="attempt")
+    @admin.display(description="attempts")
     def attempts(self, task: Task) -> SafeString:
-        return _live(task, "attempts", f"{task.attempt}/{task.max_attempts}")
+        return _live(task, "attempts", looks.attempts(task))
 
     @admin.display(description="created")
     def created(self, task: Task) -> SafeString:
@@ -158,9 +136,3 @@ def _states(request: HttpRequest) -> list[dict[str, Any]]:
             }
         )
     return made
-
-
-def _give_up_after(seconds: float) -> None:
-    """Bounds every statement of the present transaction."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT set_config('statement_timeout', %s, true)", [f"{int(seconds * 1000)}ms"])

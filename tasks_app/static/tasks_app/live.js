@@ -14,7 +14,16 @@
     fresh.querySelectorAll("[data-scroll]").forEach((item, nth) => (item.scrollTop = scrolled[nth] ?? 0));
   };
 
+  // The buttons of a page fit the state of what it shows: they are exchanged all at once.
+  const buttons = (root) => root.querySelector("[data-live-button]")?.closest("ul");
+  const exchange = (old, next) => {
+    if (old && next && old.textContent !== next.textContent) {
+      old.replaceChildren(...[...next.childNodes].map((node) => document.adoptNode(node)));
+    }
+  };
+
   const refresh = (root) => {
+    exchange(buttons(document), buttons(root));
     const fresh = pieces(root);
     pieces(document).forEach((old, key) => {
       const next = fresh.get(key);
