@@ -59,7 +59,7 @@ def test_the_events_of_a_task_stream_in_order_and_resume_where_the_client_left(l
     every = events()
     assert [number for number, _ in every] == list(range(1, len(every) + 1))
     assert [kind for _, kind in every].count("artifact") == 2
-    assert [kind for _, kind in every].count("progress") >= 3
+    assert [kind for _, kind in every].count("progress") >= 1  # what is said again within 0.1 s is said once
     assert events(**{"Last-Event-ID": "3"}) == every[3:]
 
 
