@@ -40,6 +40,7 @@ class Parent:
     def __init__(self) -> None:
         self.children, self.table, self.scratch = Children(), SlotTable(), ScratchRoot()
         self.told = 0
+        self.started: list[psutil.Process] = []
         self.watch = Watch(self.table, self.scratch, on_loss=self._tell)
 
     def _tell(self) -> None:
@@ -65,6 +66,7 @@ class Parent:
         found: list[Lost] = []
 
         def look() -> bool:
+            self.started += procs.descendants(self.children.pids[0])
             self.watch.look()
             found.extend(self.watch.lost())
             return bool(found)
@@ -87,6 +89,13 @@ def parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Parent]:
         procs.kill(procs.descendants(pid))
     made.children.end()
     made.scratch.remove()
+
+
+def lives(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def allocate() -> None:
@@ -137,7 +146,7 @@ def test_a_process_far_over_its_limit_is_killed_with_all_it_started(
         assert lost.usage.peak_rss_bytes > 100 * MIB
     assert parent.told == 1
     assert (parent.table.slots(), parent.watch.lost()) == ([], [])
-    wait_for(lambda: not [p for p in procs.descendants(os.getpid()) if p.status() != "zombie"], timeout_s=5)
+    wait_for(lambda: not any(lives(process) for process in parent.started), timeout_s=5)
 
 
 def test_scratch_files_over_the_limit_kill_their_process_and_are_removed(parent: Parent) -> None:
@@ -210,7 +219,7 @@ def test_what_a_dead_process_had_started_is_killed(parent: Parent) -> None:
     parent.looks(1)
     os.kill(parent.children.pids[0], signal.SIGKILL)
     assert parent.loss().code == "process_lost"
-    wait_for(lambda: not orphan.is_running() or orphan.status() == "zombie", timeout_s=5)
+    wait_for(lambda: not lives(orphan), timeout_s=5)
     os.close(reader)
     os.close(writer)
 
