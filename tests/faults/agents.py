@@ -40,13 +40,11 @@ def ledger_cpu(ctx: Any) -> dict[str, Any]:
         return _end(ctx, entry)
 
 
-@agent(
-    "ledger-late", lane="cpu", description="Its first run is silent for its seconds, then has its effect.", **OPTIONS
-)
+@agent("ledger-late", lane="cpu", description="Is silent for its seconds, then has its effect.", **OPTIONS)
 def ledger_late(ctx: Any) -> None:
     """Looks at nothing before it writes: what a stopped process does that wakes up late."""
     with page(ctx) as entry:
-        time.sleep(ctx.parameters["seconds"] if ctx.attempt == 1 else 0)
+        time.sleep(_silence_s(ctx))
         entry.effect()
         ctx.artifact({"run": entry.run}, name="effect")
 
@@ -54,9 +52,14 @@ def ledger_late(ctx: Any) -> None:
 @agent("ledger-late-io", lane="io", description="The same on the event loop.", **OPTIONS)
 async def ledger_late_io(ctx: Any) -> None:
     with page(ctx) as entry:
-        await asyncio.sleep(ctx.parameters["seconds"] if ctx.attempt == 1 else 0)
+        await asyncio.sleep(_silence_s(ctx))
         entry.effect()
         ctx.artifact({"run": entry.run}, name="effect")
+
+
+def _silence_s(ctx: Any) -> float:
+    """``seconds`` in the first run, ``again_s`` in every other."""
+    return float(ctx.parameters["seconds"] if ctx.attempt == 1 else ctx.parameters["again_s"])
 
 
 async def _wait(ctx: Any) -> dict[str, Any]:

@@ -96,6 +96,11 @@ def images(rng: random.Random, count: int) -> list[Item]:
     return items
 
 
+def late(agent: str, *, seconds: float, again_s: float = 0.0) -> Item:
+    """A task whose first run is silent for ``seconds``, and every other for ``again_s``."""
+    return Item(agent, parameters={"seconds": seconds, "again_s": again_s})
+
+
 class Load:
     """Tasks of one A2A context, their clients' and their operator's view. Safe to send from many threads."""
 

@@ -11,16 +11,16 @@ import pytest
 
 from stack import Services
 from tests.faults import ledger
-from tests.faults.load import Load, timed
+from tests.faults.load import Load, late, timed
 from tests.faults.processes import children, every_slot_works, family, put_back, second, stopped
 from tests.live import Live, wait_for
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(240)]
 
 
-def effects(live: Live, task_id: str, attempt: int) -> list[ledger.Entry]:
-    """What this attempt's handler did to the world outside, by the ledger."""
-    wanted = (ledger.EFFECT, task_id, attempt)
+def noted(live: Live, kind: str, task_id: str, attempt: int) -> list[ledger.Entry]:
+    """What this attempt's handler wrote into the ledger."""
+    wanted = (kind, task_id, attempt)
     return [entry for entry in ledger.read(live.ledger) if (entry.kind, entry.task, entry.attempt) == wanted]
 
 
@@ -31,34 +31,38 @@ def attempts(live: Live, task_id: str) -> list[Any]:
 
 def test_a_child_whose_worker_is_stopped_past_the_lease_writes_late_and_in_vain(live: Live) -> None:
     load = Load(live)
-    task_id = load.submit(timed("ledger-late", seconds=10)).task_id
+    task_id = load.submit(late("ledger-late", seconds=10)).task_id
     live.running(task_id)
     with stopped([live.stack.pid("worker-cpu")]):
         wait_for(lambda: attempts(live, task_id) == ["lease_expired"], what="its task is rescued")
-        wait_for(lambda: effects(live, task_id, 1), what="the child has its effect nevertheless")
+        wait_for(lambda: noted(live, ledger.EFFECT, task_id, 1), what="the child has its effect nevertheless")
     load.ends_well()
     assert attempts(live, task_id) == ["lease_expired", "completed"]
-    assert effects(live, task_id, 2)
+    assert noted(live, ledger.EFFECT, task_id, 2)
     every_slot_works(live)
 
 
 @pytest.mark.parametrize(("agent", "process"), [("ledger-late", "worker-cpu"), ("ledger-late-io", "worker-io")])
-def test_a_worker_that_was_stopped_past_the_lease_writes_late_and_in_vain(live: Live, agent: str, process: str) -> None:
+def test_a_worker_that_was_stopped_past_the_lease_writes_in_vain_while_its_task_runs_again(
+    live: Live, agent: str, process: str
+) -> None:
     load = Load(live)
-    task_id = load.submit(timed(agent, seconds=2)).task_id
+    task_id = load.submit(late(agent, seconds=2, again_s=8)).task_id
     live.running(task_id)
-    with second(live, process) as other, stopped(family(live.stack.pid(process))):
-        wait_for(lambda: attempts(live, task_id)[0] == "lease_expired", what="its task is rescued")
-        assert live.ended(task_id)["status"] == "completed", other.log
-    wait_for(lambda: effects(live, task_id, 1), what="the first worker's handler has its effect nevertheless")
-    load.ends_well()
+    with second(live, process) as other:
+        with stopped(family(live.stack.pid(process))):
+            wait_for(lambda: attempts(live, task_id) == ["lease_expired", None], what="the second worker runs it")
+        wait_for(lambda: noted(live, ledger.END, task_id, 1), what="the first one's handler goes on to its end")
+        assert attempts(live, task_id) == ["lease_expired", None], other.log
+        load.ends_well()
     assert attempts(live, task_id) == ["lease_expired", "completed"]
+    assert noted(live, ledger.EFFECT, task_id, 1)
 
 
 def test_a_child_that_is_stopped_keeps_its_lease_while_its_worker_lives(live: Live) -> None:
     """Its process lives and its time is not up: nobody may run it a second time."""
     load = Load(live)
-    task_id = load.submit(timed("ledger-late", seconds=1)).task_id
+    task_id = load.submit(late("ledger-late", seconds=1)).task_id
     pid = live.running(task_id)["attempts"][0]["pid"]
     lease = "SELECT now() > claimed_at + interval '8 seconds' FROM tasks_app_taskattempt WHERE task_id = %s"
     with stopped([pid]):
@@ -70,7 +74,7 @@ def test_a_child_that_is_stopped_keeps_its_lease_while_its_worker_lives(live: Li
 
 def test_a_child_that_is_stopped_when_its_task_is_cancelled_writes_late_and_in_vain(live: Live) -> None:
     load = Load(live)
-    item = load.submit(timed("ledger-late", seconds=1))
+    item = load.submit(late("ledger-late", seconds=1))
     pid = live.running(item.task_id)["attempts"][0]["pid"]
     with stopped([pid]):
         load.cancel(item)
@@ -82,7 +86,7 @@ def test_a_child_that_is_stopped_when_its_task_is_cancelled_writes_late_and_in_v
 
 def test_a_child_that_stays_stopped_after_a_cancel_is_killed_and_its_slot_lives_on(live: Live) -> None:
     load = Load(live)
-    item = load.submit(timed("ledger-late", seconds=1))
+    item = load.submit(late("ledger-late", seconds=1))
     pid = live.running(item.task_id)["attempts"][0]["pid"]
     with stopped([pid]):
         load.cancel(item)
