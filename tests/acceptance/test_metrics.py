@@ -118,7 +118,8 @@ def fleet(services: dict[str, str], tmp_path_factory: pytest.TempPathFactory) ->
         ),
     }
     database_url = fresh_database(services["DATABASE_URL"], f"{database_name(services['DATABASE_URL'])}_metrics")
-    env = {**services, "DATABASE_URL": database_url, "A2A_AGENTS": "tests.agents"}
+    # Queues of its own: the stack of other tests may still run, and would take its hints.
+    env = {**services, "DATABASE_URL": database_url, "A2A_AGENTS": "tests.agents", "A2A_QUEUE_PREFIX": "metrics."}
     live = Live.started(folder, env, extra=extra, autorestart=False, embedded=False)
     try:
         yield Fleet(live, ports)
