@@ -40,7 +40,7 @@ def answers(client: httpx.Client) -> bool:
 @pytest.fixture(scope="module")
 def control(services: dict[str, str]) -> Any:
     """Celery's remote control, as ``celery -A a2a_project control`` has it."""
-    return Celery(broker=services["A2A_BROKER_URL"]).control
+    return Celery(broker=services["A2A_BROKER_URL"], set_as_current=False).control
 
 
 def job_of(live: Live, task_id: str) -> str:

@@ -107,7 +107,8 @@ def test_a_second_signal_ends_the_grace(live: Live) -> None:
 def test_the_button_in_flower_shuts_down_in_the_same_way(live: Live, services: dict[str, str]) -> None:
     def tell(worker: Worker) -> None:
         name = live.sql("SELECT name FROM tasks_app_worker WHERE pid = %s AND state = 'online'", worker.pid)[0][0]
-        Celery(broker=services["A2A_BROKER_URL"]).control.shutdown(destination=[name])
+        celery = Celery(broker=services["A2A_BROKER_URL"], set_as_current=False)
+        celery.control.shutdown(destination=[name])
 
     with alone(live, "io") as worker:
         moves_on(live, "io", worker, tell)
