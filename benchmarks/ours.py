@@ -43,7 +43,7 @@ def purge(env: dict[str, str]) -> None:
     """Drops what another run left in the lanes' queues: hints for tasks of a database that is gone."""
     with Connection(env["A2A_BROKER_URL"]) as connection:
         for lane, priority in itertools.product(POOLS, PRIORITIES):
-            channel = connection.channel()
+            channel: Any = connection.channel()
             try:
                 channel.queue_purge(f"a2a.{lane}.{priority}")
             except connection.channel_errors:

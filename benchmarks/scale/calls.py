@@ -26,19 +26,21 @@ from benchmarks.scale.plans import Plans
 from benchmarks.seed import new_task
 from tasks_app import engine
 from tasks_app.a2a.extension import TaskOptions
+from tasks_app.authentication import Caller
 from tasks_app.dispatch.plan import Plan, Rules
 from tasks_app.engine import Claim, ClaimRequest, Finish, Hint, Steps, Write
 from tasks_app.models import Client, Outcome
 from tasks_app.policies import BreakerPolicy
 from tasks_app.status import TERMINAL, Lane, TaskStatus
 from workers.context import Context
+from workers.scratch import Scratch
 
 
 @dataclass
 class Cycle:
     """What one call leaves for the next."""
 
-    client_id: int
+    caller: Caller
     hint: Hint | None = None
     claim: Claim | None = None
     records: list[Any] = field(default_factory=list)
@@ -46,14 +48,16 @@ class Cycle:
     # What a context asks of its recorder.
     lost = False
 
+    def alive(self) -> None: ...
+
     def keep(self, record: Any) -> None:
         self.records.append(record)
 
-    add = keep
+    add = store = keep
 
 
 def submit(cycle: Cycle) -> Callable[[], Any]:
-    task = new_task(cycle.client_id, "noop", TaskOptions())
+    task = new_task(cycle.caller, "noop", TaskOptions())
     return lambda: engine.run(engine.create, [task])
 
 
@@ -81,7 +85,7 @@ def claim(cycle: Cycle) -> Callable[[], Any]:
 def finish(cycle: Cycle) -> Callable[[], Any]:
     assert cycle.claim is not None
     cycle.records.clear()
-    Context(cycle.claim, cycle).result("done")
+    Context(cycle.claim, cycle, Scratch(Path("never made"))).result("done")
     end = Finish(status=TaskStatus.COMPLETED, outcome=Outcome.COMPLETED)
     item = Write(
         task_id=cycle.claim.task_id, attempt_id=cycle.claim.attempt_id, records=tuple(cycle.records), finish=end
@@ -122,7 +126,8 @@ VERBS = {**LIFE, **SWEEPS}
 
 
 def main() -> None:
-    cycle = Cycle(client_id=Client.objects.order_by("id")[0].pk)
+    client = Client.objects.order_by("id")[0]
+    cycle = Cycle(Caller(client_id=client.pk, name=client.name))
     for line in sys.stdin:
         asked = json.loads(line)
         answer: Any
