@@ -19,7 +19,7 @@ from benchmarks.processes import finished, process, wait_for
 from stack.databases import fresh_database
 
 PRIORITIES = ("critical", "high", "normal", "low")
-POOLS = {"cpu": "prefork", "io": "threads"}
+LANES = ("cpu", "io")
 _numbers = itertools.count(1)
 
 
@@ -42,7 +42,7 @@ def environment(services: dict[str, str], name: str, **extra: str) -> dict[str, 
 def purge(env: dict[str, str]) -> None:
     """Drops what another run left in the lanes' queues: hints for tasks of a database that is gone."""
     with Connection(env["A2A_BROKER_URL"]) as connection:
-        for lane, priority in itertools.product(POOLS, PRIORITIES):
+        for lane, priority in itertools.product(LANES, PRIORITIES):
             channel: Any = connection.channel()
             try:
                 channel.queue_purge(f"a2a.{lane}.{priority}")
@@ -55,7 +55,7 @@ def worker(env: dict[str, str], lane: str, slots: int) -> AbstractContextManager
     """A Celery worker of the lane, as the Procfile starts it, but without task events: the peers send none either."""
     queues = ",".join(f"a2a.{lane}.{priority}" for priority in PRIORITIES)
     node = f"bench-{lane}-{next(_numbers)}-$$@%h"
-    command = f"exec celery --skip-checks -A a2a_project worker -P {POOLS[lane]} -c {slots} -Q {queues} -n {node}"
+    command = f"exec celery --skip-checks -A a2a_project worker -c {slots} -Q {queues} -n {node}"
     return process("sh", "-c", f"{command} --without-mingle --without-gossip -l WARNING", env=env)
 
 

@@ -22,7 +22,8 @@ from workers.runner import Run
 EXPECTED = (AgentError, Snooze, LeaseLost)
 
 
-def _execute(job: Any) -> str:
+@shared_task(name=JOB_NAMES[Lane.CPU], bind=True, throws=EXPECTED)
+def run_cpu(job: Any, task_id: str, epoch: int) -> str:
     """Runs the handler, if this job was granted the claim (``signals.claim`` left it on the request)."""
     run: Run | None = getattr(job.request, "a2a_run", None)
     if run is None:
@@ -35,14 +36,10 @@ def _execute(job: Any) -> str:
     return "done"
 
 
-@shared_task(name=JOB_NAMES[Lane.CPU], bind=True, throws=EXPECTED)
-def run_cpu(job: Any, task_id: str, epoch: int) -> str:
-    return _execute(job)
-
-
-@shared_task(name=JOB_NAMES[Lane.IO], bind=True, throws=EXPECTED)
-def run_io(job: Any, task_id: str, epoch: int) -> str:
-    return _execute(job)
+@shared_task(name=JOB_NAMES[Lane.IO], throws=EXPECTED)
+def run_io(task_id: str, epoch: int) -> str:
+    """Never called: the io lane's pool runs its job as a coroutine, by ``workers/io_trace.py``."""
+    raise RuntimeError("this job runs on workers.io_pool, which a worker of the io lane's queues has by itself")
 
 
 @shared_task(name="a2a.rescue")

@@ -44,23 +44,20 @@ class IoLoop:
         self._running: dict[UUID, tuple[IoRecorder, asyncio.Future[Any] | None]] = {}
         self._stop_asked_at: dict[UUID, float] = {}
         self._reported: set[UUID] = set()
+        self._jobs: set[asyncio.Task[Any]] = set()
         self._draining = False
         self._closed = False
         self.loop.call_soon(self._tick)
         self._thread.start()
 
-    # From the pool's threads -----------------------------------------------------------------------------------------
-
-    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Runs it on the loop and waits for its result."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result()
+    # From other threads ----------------------------------------------------------------------------------------------
 
     def call(self, function: Callable[..., Any], *args: Any) -> None:
         """Calls it on the loop, soon; does not wait."""
         self.loop.call_soon_threadsafe(function, *args)
 
     def start(self) -> None:
-        """Nothing: its threads run from when it is made, since a threads pool forks nothing."""
+        """Nothing: its thread runs from when it is made, since the lane's pool forks nothing."""
 
     def stop(self, attempt_id: UUID) -> None:
         """Cancels the coroutine of an attempt that lost its lease; a synchronous handler sees ``cancelled``.
@@ -91,10 +88,10 @@ class IoLoop:
         return set(self._running.copy()) if self.is_well() else set()
 
     def forked(self, pid: int, status: Callable[[], int | None]) -> None:
-        """Not by a threads pool."""
+        """Not by the lane's pool."""
 
     def reaped(self, pid: int) -> None:
-        """Not by a threads pool."""
+        """Not by the lane's pool."""
 
     def lost(self) -> list[Lost]:
         """None: a thread does not die alone."""
@@ -123,7 +120,7 @@ class IoLoop:
     def close(self) -> None:
         """Ends the loop and its connections. For tests: a worker's lives as long as its process."""
         for line in (self._claims, self._writes):
-            self.run(line.close())
+            asyncio.run_coroutine_threadsafe(line.close(), self.loop).result()
         self._closed = True
         self.call(self.loop.stop)
         self._thread.join()
@@ -143,11 +140,21 @@ class IoLoop:
         self._ticked_at = time.monotonic()
         self.loop.call_later(TICK_S, self._tick)
 
+    def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        """Runs it, and keeps it until it has ended: the loop itself holds its tasks only weakly."""
+        task = self.loop.create_task(coroutine)
+        self._jobs.add(task)
+        task.add_done_callback(self._jobs.discard)
+
     async def claim(self, request: ClaimRequest) -> Claim | None:
         return await self._claimer.submit(request)
 
     async def write(self, item: Write) -> Written:
         return await self._writer.submit(item)
+
+    async def lose(self, lost: Lost) -> None:
+        """Gives a claim back."""
+        await self._claims.run(engine.lose, [lost])
 
     async def handle(self, recorder: IoRecorder, handler: Coroutine[Any, Any, T]) -> T:
         """Runs an async handler so that :meth:`stop` can cancel it. Raises LeaseLost when it was."""

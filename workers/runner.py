@@ -9,7 +9,7 @@ import logging
 import os
 import random
 import traceback
-from collections.abc import Coroutine, Iterator
+from collections.abc import Awaitable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -30,7 +30,6 @@ from workers import exits, procs, room
 from workers.context import Context, LeaseLost, agent_message
 from workers.exits import LimitReached
 from workers.limits import limited
-from workers.loop import IoLoop
 from workers.node import current
 from workers.persist import persist
 from workers.recording import CpuRecorder, IoRecorder
@@ -60,16 +59,18 @@ class Run:
     error: Exception | None = None
     #: What it used, in the cpu lane, once it has stopped.
     usage: Usage = UNMEASURED
+    #: In the io lane: its end on the way to the database.
+    ending: Awaitable[Written] | None = None
 
 
 class LaneRunner(Protocol):
-    """How a lane claims, runs and finishes."""
+    """How a lane claims, runs and finishes; the io lane (``workers/io_runner.py``) answers with what can be awaited."""
 
-    def claim(self, task_id: UUID, epoch: int) -> Run | None: ...
+    def claim(self, task_id: UUID, epoch: int) -> Any: ...
 
-    def execute(self, run: Run) -> None: ...
+    def execute(self, run: Run) -> Any: ...
 
-    def finish(self, run: Run, finish: Finish) -> Written: ...
+    def finish(self, run: Run, finish: Finish) -> Any: ...
 
 
 class CpuRunner:
@@ -80,13 +81,13 @@ class CpuRunner:
         self._scratch = scratch
 
     def claim(self, task_id: UUID, epoch: int) -> Run | None:
-        claim = persist(engine.claim, [_request(task_id, epoch)], offer=room.offer(current()))[0]
+        claim = persist(engine.claim, [claim_request(task_id, epoch)], offer=room.offer(current()))[0]
         if claim is None:
             return None
         metrics.claimed([claim])
         # Only what was granted may be seen by the heartbeat: to it, an attempt that is not in the database is lost.
         index, table = child_index(), self._table
-        silence_s = _heartbeat_timeout_s(claim)
+        silence_s = heartbeat_timeout_s(claim)
         table.take(index, claim.attempt_id, agent=claim.agent, asked=claim.resources, heartbeat_timeout_s=silence_s)
         excess = room.overfull(current(), claim)
         if excess is not None:
@@ -102,10 +103,10 @@ class CpuRunner:
         return Run(claim, recorder, self._scratch.of(claim.attempt_id))
 
     def execute(self, run: Run) -> None:
-        handler, context = _resolve(run)
+        handler, context = resolve(run)
         limits = limited(run.claim.resources, timeout_s=run.claim.timeout_s, scratch=run.scratch)
-        with _judged(run.claim.resources), self._measured(run), limits:
-            _keep(context, _called(handler, context, run.claim))
+        with judged(run.claim.resources), self._measured(run), limits:
+            keep(context, _called(handler, context, run.claim))
 
     @contextmanager
     def _measured(self, run: Run) -> Iterator[None]:
@@ -131,48 +132,6 @@ class CpuRunner:
         finally:
             run.scratch.remove()
             self._table.clear(child_index())
-
-
-class IoRunner:
-    """In a pool thread, with the lane's one event loop behind it."""
-
-    def __init__(self, loop: IoLoop, scratch: ScratchRoot) -> None:
-        self._loop = loop
-        self._scratch = scratch
-
-    def claim(self, task_id: UUID, epoch: int) -> Run | None:
-        claim = self._loop.run(self._loop.claim(_request(task_id, epoch)))
-        if claim is None:
-            return None
-        recorder = IoRecorder(claim, self._loop, _heartbeat_timeout_s(claim))
-        self._loop.started(recorder)
-        excess = room.overfull(current(), claim)
-        if excess is not None:
-            persist(engine.lose, [excess])
-            self._loop.ended(claim.attempt_id)
-            return None
-        return Run(claim, recorder, self._scratch.of(claim.attempt_id))
-
-    def execute(self, run: Run) -> None:
-        assert isinstance(run.recorder, IoRecorder)  # noqa: S101 (narrows the type)
-        handler, context = _resolve(run)
-        with _judged(), _no_exit():
-            result = handler(context)
-        if inspect.iscoroutine(result):
-            result = self._loop.run(self._loop.handle(run.recorder, _in_time(result, run.claim)))
-        with _judged():
-            _keep(context, result)
-
-    def finish(self, run: Run, finish: Finish) -> Written:
-        assert isinstance(run.recorder, IoRecorder)  # noqa: S101 (narrows the type)
-        try:
-            try:
-                return self._loop.run(run.recorder.finish(checked(run, finish)))
-            except Exception as error:
-                return self._loop.run(run.recorder.finish(unstorable(run, error)))
-        finally:
-            run.scratch.remove()
-            self._loop.ended(run.claim.attempt_id)
 
 
 def finish_of(run: Run, error: BaseException) -> Finish:
@@ -241,7 +200,7 @@ def unstorable(run: Run, error: Exception) -> Finish:
 
 
 @contextmanager
-def _judged(asked: Resources = UNSIZED) -> Iterator[None]:
+def judged(asked: Resources = UNSIZED) -> Iterator[None]:
     """What a handler raises becomes an end that Celery and the engine both understand.
 
     Celery gives some exceptions a meaning of its own (Ignore, Reject), and a MemoryError ends its whole worker.
@@ -261,7 +220,7 @@ def _judged(asked: Resources = UNSIZED) -> Iterator[None]:
 
 
 @contextmanager
-def _no_exit() -> Iterator[None]:
+def no_exit() -> Iterator[None]:
     """In the io lane a handler that asks its process to exit would take everybody else's with it."""
     try:
         yield
@@ -274,7 +233,7 @@ def _called(handler: agents.Handler, context: Context, claim: Claim) -> Any:
     pid = os.getpid()
     try:
         result = handler(context)
-        return asyncio.run(_in_time(result, claim)) if inspect.iscoroutine(result) else result
+        return asyncio.run(in_time(result, claim)) if inspect.iscoroutine(result) else result
     finally:
         if os.getpid() != pid:
             os._exit(0)
@@ -294,11 +253,11 @@ def storable(text: str) -> str:
     return text.replace("\x00", "").encode("utf-8", "replace").decode()
 
 
-async def _in_time(handler: Coroutine[Any, Any, Any], claim: Claim) -> Any:
+async def in_time(handler: Coroutine[Any, Any, Any], claim: Claim) -> Any:
     """Awaits a handler for as long as it may run. Its own TimeoutError is not taken for that."""
     limit = asyncio.timeout(claim.timeout_s)
     try:
-        with _judged(), _no_exit():
+        with judged(), no_exit():
             async with limit:
                 return await handler
     except HandlerError as error:
@@ -307,13 +266,13 @@ async def _in_time(handler: Coroutine[Any, Any, Any], claim: Claim) -> Any:
         raise
 
 
-def _request(task_id: UUID, epoch: int) -> ClaimRequest:
+def claim_request(task_id: UUID, epoch: int) -> ClaimRequest:
     node = current()
     pid = os.getpid()
     return ClaimRequest(task_id=task_id, epoch=epoch, attempt_id=uuid4(), worker=node.name, pid=pid)
 
 
-def _resolve(run: Run) -> tuple[agents.Handler, Context]:
+def resolve(run: Run) -> tuple[agents.Handler, Context]:
     try:
         handler = agents.get(run.claim.agent).handler
     except agents.UnknownAgent as error:
@@ -321,7 +280,7 @@ def _resolve(run: Run) -> tuple[agents.Handler, Context]:
     return handler, Context(run.claim, run.recorder, run.scratch)
 
 
-def _keep(context: Context, result: Any) -> None:
+def keep(context: Context, result: Any) -> None:
     """What a handler returns is its artifact, unless it returns nothing."""
     if result is not None:
         if not isinstance(result, bytes | str | dict | list):
@@ -330,7 +289,7 @@ def _keep(context: Context, result: Any) -> None:
         context.result(result)
 
 
-def _heartbeat_timeout_s(claim: Claim) -> float | None:
+def heartbeat_timeout_s(claim: Claim) -> float | None:
     spec = agents.registered().get(claim.agent)
     return spec.heartbeat_timeout_s if spec else None
 

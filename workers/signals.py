@@ -34,6 +34,7 @@ from tasks_app.wakeups import bell, worker_channel
 from workers import node, procs, resources, runner, scratch, shutdown
 from workers.context import LeaseLost
 from workers.heartbeat import Heartbeat
+from workers.io_runner import IoRunner
 from workers.loop import IoLoop
 from workers.remote_control import canceller
 from workers.slots import SlotTable
@@ -41,6 +42,7 @@ from workers.watch import Watch
 
 log = logging.getLogger(__name__)
 _JOBS = set(JOB_NAMES.values())
+IO_POOL = "workers.io_pool:TaskPool"
 #: A pool may be made larger while it runs, by remote control.
 CHILDREN_PER_SLOT = 4
 
@@ -62,7 +64,8 @@ def make_node(sender: Any, **_: Any) -> None:
         lane_runner: runner.LaneRunner = runner.CpuRunner(table, root)
     else:
         running = IoLoop()
-        lane_runner = runner.IoRunner(running, root)
+        lane_runner = IoRunner(running, root, sender.concurrency)
+        sender.pool_cls = IO_POOL  # whatever -P says
     sender.app.steps["worker"].add(shutdown.ShutdownStep)
     node.set_current(
         node.Node(
@@ -117,7 +120,10 @@ def leave(**_: Any) -> None:
 
 @task_prerun.connect
 def claim(sender: Any, task: Any, args: Any, **_: Any) -> None:
-    """A worker that shuts down claims nothing: the hint is published again, and another takes it."""
+    """A worker that shuts down claims nothing: the hint is published again, and another takes it.
+
+    In the io lane what is left on the request is the claim under way, which the job awaits.
+    """
     if task.name in _JOBS and not node.current().running.is_draining():
         task.request.a2a_run = node.current().runner.claim(UUID(args[0]), int(args[1]))
 

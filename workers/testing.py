@@ -24,9 +24,10 @@ from tasks_app.models import Worker
 from tasks_app.status import TERMINAL, Lane
 from workers import node
 from workers.heartbeat import Heartbeat
+from workers.io_pool import TaskPool
+from workers.io_runner import IoRunner
 from workers.loop import IoLoop
 from workers.resources import capacity
-from workers.runner import IoRunner
 from workers.scratch import ScratchRoot
 
 URL = "memory://"
@@ -44,10 +45,18 @@ class OneProcess:
 
         ``fields`` are those of ``POST /api/v1/tasks/``: ``parameters``, ``priority``, …
         """
+        return self.ended(self.submit(agent, text, **fields), timeout_s=timeout_s)
+
+    def submit(self, agent: str, text: str = "", **fields: Any) -> str:
+        """Submits a task and returns its id; see :meth:`run`."""
         body = {"agent": agent, "message": {"parts": [{"text": text}]}, **fields}
         reply = self._http.post("/api/v1/tasks/", body, content_type="application/json", secure=True)
         assert reply.status_code == 201, reply.content.decode()  # noqa: S101 (a test's)
-        path, deadline = f"/api/v1/tasks/{reply.json()['id']}/", time.monotonic() + timeout_s
+        return str(reply.json()["id"])
+
+    def ended(self, task_id: str, *, timeout_s: float = 30.0) -> dict[str, Any]:
+        """The task, as REST gives it, once it has ended. Raises AssertionError after the time."""
+        path, deadline = f"/api/v1/tasks/{task_id}/", time.monotonic() + timeout_s
         while True:
             task: dict[str, Any] = self._http.get(path, secure=True).json()
             if task["status"] in TERMINAL:
@@ -63,9 +72,11 @@ def one_process(*, slots: int = 4) -> Iterator[OneProcess]:
         stack.enter_context(override_settings(A2A_OPEN_MODE=True, A2A_CPU_METRICS_PORT=0, A2A_IO_METRICS_PORT=0))
         app = stack.enter_context(_on_memory())
         running, scratch = IoLoop(), ScratchRoot()
+        runner = IoRunner(running, scratch, len(Lane) * slots)
         stack.callback(scratch.remove)
         stack.callback(running.close)
-        stack.enter_context(_worker(app, running, scratch, slots))
+        stack.callback(runner.close)
+        stack.enter_context(_worker(app, running, runner, scratch, slots))
         dispatcher = Dispatcher(app)
         thread = threading.Thread(target=dispatcher.run, name="dispatcher", daemon=True)
         thread.start()
@@ -88,12 +99,12 @@ def _on_memory() -> Iterator[Celery]:
 
 
 @contextmanager
-def _worker(app: Celery, running: IoLoop, scratch: ScratchRoot, slots: int) -> Iterator[None]:
+def _worker(app: Celery, running: IoLoop, runner: IoRunner, scratch: ScratchRoot, slots: int) -> Iterator[None]:
     """One Celery worker, which the dispatcher takes for one of each lane."""
     queues = [name for lane in Lane for name in queue_names(lane)]
-    options = {"pool": "threads", "without_heartbeat": True, "without_mingle": True, "without_gossip": True}
+    options = {"pool": TaskPool, "without_heartbeat": True, "without_mingle": True, "without_gossip": True}
     worker: Any = TestWorkController(app=app, concurrency=len(Lane) * slots, queues=queues, **options)
-    has, runner = capacity(scratch.path), IoRunner(running, scratch)
+    has = capacity(scratch.path)
     nodes = [node.Node(f"{lane}-{worker.hostname}", lane, slots, running, runner, has, scratch) for lane in Lane]
     node.set_current(nodes[0])  # in place of the one that worker_init made
     beats = [Heartbeat(each) for each in nodes]

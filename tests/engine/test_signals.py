@@ -54,7 +54,7 @@ def test_a_worker_that_shuts_down_claims_nothing(factory: Factory, table: SlotTa
     table.drain()
     signals.claim(sender=job, task=job, args=[str(task_id), 0])
     assert Task.objects.get(id=task_id).status == TaskStatus.PENDING
-    assert jobs._execute(job) == "not claimed"
+    assert jobs.run_cpu.run(str(task_id), 0) == "not claimed"
 
 
 def test_a_worker_that_works_claims_before_the_handler_runs(factory: Factory, table: SlotTable, job: Any) -> None:
