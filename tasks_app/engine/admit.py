@@ -11,6 +11,7 @@ from uuid import UUID
 from django.conf import settings
 
 from tasks_app.engine.breaker import mark_probes
+from tasks_app.engine.conditions import ADMITTED, WAITING
 from tasks_app.engine.core import Statement, Steps, transactional
 from tasks_app.status import Lane, Priority
 
@@ -154,7 +155,7 @@ FROM head
 LOOK = f"({FLIGHTS}) UNION ALL ({GROUPS})"
 
 # What needs nothing of a worker leaves nothing to choose: it is marked as it is found. The others have to be placed.
-TAKE = """
+TAKE = f"""
 WITH found AS (
     SELECT ask.lane, ask.priority, ask.agent, ask.client_id, ask.level, task.*
     FROM unnest(%(lane)s::text[], %(priority)s::smallint[], %(agent)s::text[], %(client_id)s::bigint[],
@@ -170,22 +171,21 @@ WITH found AS (
     UPDATE tasks_app_task task
     SET admitted_at = now(), publishes = 1, republish_at = now() + %(republish_s)s * interval '1 second'
     FROM found
-    WHERE task.id = found.id AND task.status = 'pending' AND task.admitted_at IS NULL
-      AND found.memory_mb = 0 AND found.cores = 0 AND found.disk_mb = 0
+    WHERE task.id = found.id AND {WAITING} AND found.memory_mb = 0 AND found.cores = 0 AND found.disk_mb = 0
     RETURNING task.id, task.epoch
 )
 SELECT found.lane, found.priority, found.agent, found.client_id, found.id, found.memory_mb, found.cores, found.disk_mb,
        marked.epoch
 FROM found LEFT JOIN marked ON marked.id = found.id
 ORDER BY found.level, found.run_after, found.id
-"""
+"""  # noqa: S608 (only constants are put in)
 
-MARK = """
+MARK = f"""
 UPDATE tasks_app_task task
 SET admitted_at = now(), publishes = 1, republish_at = now() + %(republish_s)s * interval '1 second'
-WHERE id = ANY(%(task_id)s::uuid[]) AND status = 'pending' AND admitted_at IS NULL
+WHERE id = ANY(%(task_id)s::uuid[]) AND {WAITING}
 RETURNING id, epoch
-"""
+"""  # noqa: S608
 
 # A bucket per agent that fills at its rate, kept as the instant at which it will be full again (GCRA, ITU-T I.371).
 BUCKETS = """
@@ -219,10 +219,10 @@ WITH due AS (
 SELECT id, epoch, lane, priority, agent FROM again ORDER BY priority, run_after, id
 """
 
-UNPUBLISHED = """
-UPDATE tasks_app_task SET publishes = 0, republish_at = now() + %(republish_s)s * interval '1 second'
-WHERE id = ANY(%(task_id)s::uuid[]) AND status = 'pending' AND admitted_at IS NOT NULL
-"""
+UNPUBLISHED = f"""
+UPDATE tasks_app_task task SET publishes = 0, republish_at = now() + %(republish_s)s * interval '1 second'
+WHERE id = ANY(%(task_id)s::uuid[]) AND {ADMITTED}
+"""  # noqa: S608
 
 
 @transactional

@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 from a2a.types import Message
 
 from tasks_app.engine.claim import decoded
+from tasks_app.engine.conditions import PENDING
 from tasks_app.engine.core import Statement, Steps, transactional
 from tasks_app.engine.create import Created, NewTask, create, create_within
 from tasks_app.policies import Resources
@@ -28,7 +29,7 @@ SET priority = COALESCE(%(priority)s::smallint, task.priority),
     run_after = {_TIME},
     start_deadline_at = task.start_deadline_at - task.run_after + {_TIME},
     updated_at = now(), {_UNADMITTED}
-WHERE id = ANY(%(task_id)s::uuid[]) AND status = 'pending'
+WHERE id = ANY(%(task_id)s::uuid[]) AND {PENDING}
 RETURNING id
 """  # noqa: S608 (only constants are put in)
 UNADMIT = f"""

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from django.conf import settings
 
+from tasks_app.engine.conditions import ADMITTED
 from tasks_app.engine.core import Statement, Steps
 from tasks_app.policies import BOUNDLESS, UNSIZED, Resources
 from tasks_app.status import Priority
@@ -79,8 +80,7 @@ WITH item AS (
         status_message = NULL, started_at = COALESCE(task.started_at, now()), updated_at = now(),
         timeout_at = now() + task.timeout_s * interval '1 second'
     FROM item
-    WHERE task.id = item.task_id AND task.epoch = item.epoch AND task.status = 'pending'
-      AND task.admitted_at IS NOT NULL
+    WHERE task.id = item.task_id AND task.epoch = item.epoch AND {ADMITTED}
       AND (%(agents)s::text[] IS NULL OR task.agent = ANY(%(agents)s::text[]))
       AND task.memory_mb <= %(memory_mb)s AND task.cores <= %(cores)s AND task.disk_mb <= %(disk_mb)s
     RETURNING {_COLUMNS}, task.epoch, task.generation, item.worker, item.pid
@@ -105,12 +105,12 @@ WHERE task.id = ANY(%(task_id)s::uuid[]) AND task.lease_id = ANY(%(attempt_id)s:
 """  # noqa: S608
 
 # What this worker cannot run goes back to the dispatcher; the raised epoch makes the hint in the broker stale.
-UNADMIT_MISFITS = """
+UNADMIT_MISFITS = f"""
 UPDATE tasks_app_task task
 SET admitted_at = NULL, republish_at = NULL, publishes = 0, epoch = task.epoch + 1
 FROM unnest(%(task_id)s::uuid[], %(epoch)s::int[]) AS item(task_id, epoch)
-WHERE task.id = item.task_id AND task.epoch = item.epoch AND task.status = 'pending' AND task.admitted_at IS NOT NULL
-"""
+WHERE task.id = item.task_id AND task.epoch = item.epoch AND {ADMITTED}
+"""  # noqa: S608
 
 CHECKPOINTS = "SELECT task_id, name, data FROM tasks_app_checkpoint WHERE task_id = ANY(%(task_id)s::uuid[])"
 

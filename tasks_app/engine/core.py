@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Generator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
+from functools import cache
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import psycopg
 from django.db import connection, transaction
 from django.db.utils import OperationalError
+
+from tasks_app.engine.arrays import bound
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -34,6 +38,23 @@ ATTEMPTS = 5
 BACKOFF_S = 0.01
 
 
+_NAMED = re.compile(r"%\((\w+)\)s")
+
+
+@cache
+def _numbered(sql: str) -> tuple[str, tuple[str, ...]]:
+    """The statement as PostgreSQL takes it, with ``$1``, ``$2``, …; and the names of its parameters in that order."""
+    names = tuple(dict.fromkeys(_NAMED.findall(sql)))
+    numbers = {name: f"${number}" for number, name in enumerate(names, 1)}
+    return _NAMED.sub(lambda match: numbers[match[1]], sql).replace("%%", "%"), names
+
+
+def _prepared(statement: Statement) -> tuple[str, list[Any]]:
+    """What psycopg's raw cursors execute. Its others read a long statement anew each time to find its parameters."""
+    sql, names = _numbered(statement.sql)
+    return sql, [bound(statement.params[name]) for name in names]
+
+
 def transactional(verb: Callable[P, Steps[T]]) -> Callable[P, Steps[T]]:
     """Marks a verb whose statements must share one transaction; the others commit each by itself."""
     verb.transactional = True  # type: ignore[attr-defined]
@@ -51,7 +72,7 @@ def run(verb: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
             connection.ensure_connection()
             # psycopg's own cursor, because Django's binds in the client and so never prepares: planning the larger
             # statements costs more than running them.
-            with scope, connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
+            with scope, connection.wrap_database_errors, psycopg.RawCursor(connection.connection) as cursor:
                 steps = verb(*args, **kwargs)
                 rows: list[Row] | None = None
                 while True:
@@ -59,7 +80,7 @@ def run(verb: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
                         statement = next(steps) if rows is None else steps.send(rows)
                     except StopIteration as stop:
                         return stop.value  # type: ignore[no-any-return]
-                    cursor.execute(statement.sql, statement.params, prepare=True)
+                    cursor.execute(*_prepared(statement), prepare=True)
                     rows = cursor.fetchall() if cursor.description else []
         except OperationalError as error:
             if getattr(error.__cause__, "sqlstate", None) not in RETRYABLE or attempt == ATTEMPTS:
@@ -80,7 +101,7 @@ async def arun(conn: AsyncConnection, verb: Callable[P, Steps[T]], *args: P.args
             conn.transaction() if hasattr(verb, "transactional") else nullcontext()
         )
         try:
-            async with scope, conn.cursor() as cursor:
+            async with scope, psycopg.AsyncRawCursor(conn) as cursor:
                 steps = verb(*args, **kwargs)
                 rows: list[Row] | None = None
                 while True:
@@ -88,7 +109,7 @@ async def arun(conn: AsyncConnection, verb: Callable[P, Steps[T]], *args: P.args
                         statement = next(steps) if rows is None else steps.send(rows)
                     except StopIteration as stop:
                         return stop.value  # type: ignore[no-any-return]
-                    await cursor.execute(statement.sql, statement.params, prepare=True)
+                    await cursor.execute(*_prepared(statement), prepare=True)
                     rows = await cursor.fetchall() if cursor.description else []
         except psycopg.OperationalError as error:
             if error.sqlstate not in RETRYABLE or attempt == ATTEMPTS:
