@@ -16,6 +16,11 @@ def noop(ctx: Any) -> str:
     return "done"
 
 
+@agent("noop-io", lane="io", description="Does nothing and says so, on the event loop.")
+async def noop_io(ctx: Any) -> str:
+    return "done"
+
+
 @agent("busy", lane="cpu", description="Holds a process for `seconds`.", timeout_s=60.0)
 def busy(ctx: Any) -> str:
     time.sleep(float(ctx.parameters.get("seconds", DEFAULT_SECONDS)))

@@ -6,6 +6,8 @@ from __future__ import annotations
 import struct
 import sys
 import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks import ours
@@ -16,43 +18,65 @@ from stack.databases import fresh_database
 TARGET = 0.45
 #: The first of a round are its warm-up: they are run, and not measured.
 WARM_UP = 200
+#: Slots of each of the two io workers.
+IO_SLOTS = 32
 SUBMIT = """
 from benchmarks.peers.{module} import noop
 for number in range({jobs}):
     noop.delay(number)
 """
+#: Ratios that are told, as (name, ours, the peer).
+RATIOS = (
+    ("end to end, io lane, to bare Celery", "io", "bare"),
+    ("of a backlog, io lane, to bare Celery", "io backlog", "bare backlog"),
+    ("of a backlog, cpu lane, to bare Celery", "cpu backlog", "bare backlog"),
+    ("of a backlog, cpu lane, to Celery + django-celery-results", "cpu backlog", "results backlog"),
+)
 
 
-def main(services: dict[str, str], *, tasks: int = 1500, rounds: int = 3) -> None:
-    """Prints each round's rates and the median ratios. Whoever drains finds all its tasks waiting when it starts."""
+def main(services: dict[str, str], *, tasks: int = 2000, rounds: int = 3) -> None:
+    """Prints each round's rates and the median ratios.
+
+    End to end, a program submits while the workers run, as facts about Celery are usually told. Of a backlog, all
+    tasks wait when the workers start: no submitter takes its share of the machine.
+    """
     env = ours.environment(services, "drain")
     results = _results_env(services)
-    against_results, against_bare = [], []
-    before = _bare(services, 3 * tasks)
+    sides: dict[str, Callable[[], float]] = {
+        "io": lambda: _ours(env, "io", 2 * tasks),
+        "bare": lambda: _bare(services, 3 * tasks),
+        "io backlog": lambda: _ours(env, "io", 2 * tasks, backlog=True),
+        "bare backlog": lambda: _bare(services, 3 * tasks, backlog=True),
+        "cpu backlog": lambda: _ours(env, "cpu", tasks, backlog=True),
+        "results backlog": lambda: _results(results, tasks // 3),
+    }
+    rounds_ratios: dict[str, list[float]] = {name: [] for name, *_ in RATIOS}
     for number in range(1, rounds + 1):
-        ours_rate = _ours(env, tasks)
-        after = _bare(services, 3 * tasks)
-        # The ceiling just before and just after: the machine's speed drifts within seconds.
-        bare_rate, before = (before + after) / 2, after
-        results_rate = _results(results, tasks // 3)
-        against_results.append(ours_rate / results_rate)
-        against_bare.append(ours_rate / bare_rate)
-        print(
-            f"  round {number}: ours {ours_rate:.0f}/s; Celery + django-celery-results {results_rate:.0f}/s"
-            f" (ratio {against_results[-1]:.2f}); bare Celery {bare_rate:.0f}/s (ratio {against_bare[-1]:.2f})"
-        )
-    bare = median(against_bare)
-    print(
-        f"drain, median ratio to bare Celery that stores nothing: {bare:.2f}"
-        f" (target >= {TARGET}: {verdict(bare, TARGET, at_least=True)});"
-        f" to Celery + django-celery-results: {median(against_results):.2f}"
-    )
+        rates = {name: measure() for name, measure in sides.items()}
+        print(f"  round {number}: " + ", ".join(f"{name} {per_s:.0f}/s" for name, per_s in rates.items()), flush=True)
+        for name, side, peer in RATIOS:
+            rounds_ratios[name].append(rates[side] / rates[peer])
+    for (name, *_), target in zip(RATIOS, (TARGET, *[None] * 3), strict=True):
+        ratio = median(rounds_ratios[name])
+        against = f" (target >= {target}: {verdict(ratio, target, at_least=True)})" if target else ""
+        print(f"drain {name}, median ratio: {ratio:.2f}{against}")
 
 
-def _ours(env: dict[str, str], tasks: int) -> float:
+def _ours(env: dict[str, str], lane: str, tasks: int, *, backlog: bool = False) -> float:
     before = ours.one(env, "SELECT count(*) FROM tasks_app_task")
-    ours.seed(env, "noop", tasks + WARM_UP)
-    with ours.dispatcher(env), ours.worker(env, "cpu", 2):
+    agent = {"io": "noop-io", "cpu": "noop"}[lane]
+    with ExitStack() as running:
+        if backlog:
+            ours.seed(env, agent, tasks + WARM_UP)
+        running.enter_context(ours.dispatcher(env))
+        if lane == "io":
+            running.enter_context(ours.worker(env, "io", IO_SLOTS))
+            running.enter_context(ours.worker(env, "io", IO_SLOTS))
+        else:
+            running.enter_context(ours.worker(env, "cpu", 2))
+        if not backlog:
+            ours.wait_online(env, lane)
+            ours.seed(env, agent, tasks + WARM_UP)
         ours.wait_completed(env, before + tasks + WARM_UP, timeout_s=180)
     ends = ours.rows(
         env,
@@ -84,12 +108,22 @@ def _results(env: dict[str, str], jobs: int) -> float:
     return rate(sorted(row[0] for row in ours.rows(env, query))[before:], skip=WARM_UP)
 
 
-def _bare(services: dict[str, str], jobs: int) -> float:
+def _bare(services: dict[str, str], jobs: int, *, backlog: bool = False) -> float:
     memory = Path("/dev/shm") if Path("/dev/shm").is_dir() else None  # noqa: S108 (a folder in memory)
     with tempfile.TemporaryDirectory(dir=memory) as folder:
         ledger = Path(folder) / "ledger"
         env = {**services, "BENCH_LEDGER": str(ledger), "PYTHONPATH": "."}
-        finished(sys.executable, "-c", SUBMIT.format(module="celery_bare", jobs=jobs + WARM_UP), env=env)
+
+        def submit(count: int) -> None:
+            finished(sys.executable, "-c", SUBMIT.format(module="celery_bare", jobs=count), env=env)
+
+        def ran(count: int) -> None:
+            wait_for(lambda: ledger.stat().st_size >= 8 * count, timeout_s=180, pause_s=0.5)
+
+        submit(jobs + WARM_UP if backlog else WARM_UP)
         with process("celery", "-A", "benchmarks.peers.celery_bare", "worker", "-c", "2", "-l", "WARNING", env=env):
-            wait_for(lambda: ledger.stat().st_size >= 8 * (jobs + WARM_UP), timeout_s=180, pause_s=0.5)
+            if not backlog:
+                ran(WARM_UP)
+                submit(jobs)
+            ran(jobs + WARM_UP)
         return rate([at for (at,) in struct.iter_unpack("=d", ledger.read_bytes())], skip=WARM_UP)
