@@ -19,7 +19,7 @@ from tasks_app.dispatch.queues import queue_names
 from tasks_app.engine import Cancelled, Created
 from tasks_app.models import Breaker, Client, QueueControl, Task
 from tasks_app.status import Lane, Priority
-from tasks_app.wakeups import DISPATCH, LOOK, Ring, bell, rings, worker_channel
+from tasks_app.wakeups import DISPATCH, LOOK, Ring, arrived, bell, rings, worker_channel
 
 T = TypeVar("T")
 #: As many tasks are changed in one transaction, so that no lock is held long.
@@ -174,7 +174,7 @@ def _batched(task_ids: Sequence[UUID], some: Callable[[Sequence[UUID]], Iterable
 
 def _admit_soon(done: list[T]) -> list[T]:
     if done:
-        bell.ring([(DISPATCH, "")])
+        bell.ring(arrived([Priority.CRITICAL]))  # it may be
     return done
 
 

@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 DISPATCH = "a2a:dispatch"
 #: Rung to the dispatcher: limits, pauses or workers have changed.
 LOOK = "look"
+NEW = "new"
 POLL_S = 1.0
 #: After a failure the bell is left alone this long, so that a Redis that is away slows nobody down.
 RETRY_S = 1.0
@@ -54,17 +55,25 @@ def rings(lane: str, task_ids: Iterable[UUID], *, freed: int = 0) -> list[Ring]:
     return [*bells, (DISPATCH, f"{lane}:{freed}")] if freed else bells
 
 
+def arrived(priorities: Iterable[int]) -> list[Ring]:
+    """What to ring after tasks of these priorities were accepted, or became others'."""
+    return [(DISPATCH, f"{NEW}:{priority}") for priority in sorted(set(priorities))[:1]]
+
+
 def merged(bells: Iterable[Ring]) -> list[Ring]:
-    """The same rings in as few: each channel once, the freed slots of each lane in one sum."""
+    """The same rings in as few: each channel once, the freed slots of each lane in one sum, the most urgent arrival."""
     freed: Counter[str] = Counter()
     channels: dict[Ring, None] = {}
+    new: list[int] = []
     for channel, text in bells:
         lane, _, count = text.partition(":")
-        if count:
+        if lane == NEW:
+            new.append(int(count))
+        elif count:
             freed[lane] += int(count)
         else:
             channels[channel, text] = None
-    return [*channels, *((DISPATCH, f"{lane}:{count}") for lane, count in freed.items())]
+    return [*channels, *((DISPATCH, f"{lane}:{count}") for lane, count in freed.items()), *arrived(new)]
 
 
 class Bell:

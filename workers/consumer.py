@@ -13,9 +13,13 @@ from typing import Any
 from celery.worker.consumer import Consumer as CeleryConsumer
 
 from tasks_app.dispatch.queues import JOB_NAMES, lanes_of
+from tasks_app.status import Lane
 from workers.messages import problem
 
 log = logging.getLogger(__name__)
+#: What a worker of the cpu lane holds of each queue beyond what its processes run. They take it in the order of its
+#: arrival, so what is more urgent waits for it; Celery would hold one for each process.
+CPU_PREFETCH = 1
 #: Of what a message held, the log gets so much.
 SHOWN_CHARS = 200
 _Consumer: Any = CeleryConsumer  # its stubs know little of it
@@ -27,6 +31,16 @@ class Consumer(_Consumer):  # type: ignore[misc]
     class Blueprint(_Consumer.Blueprint):  # type: ignore[misc]
         # Celery's step declares 28 delay queues for ETAs wherever it sees quorum queues. Nothing here has an ETA.
         default_steps = tuple(step for step in _Consumer.Blueprint.default_steps if "delayed_delivery" not in step)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if lanes_of(self.app.amqp.queues.consume_from) == [Lane.CPU]:
+            self.initial_prefetch_count = CPU_PREFETCH
+
+    @property
+    def max_prefetch_count(self) -> int:
+        """What Celery goes back to after it has lost its connection."""
+        return int(self.initial_prefetch_count)
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
         receive = super().create_task_handler(*args, **kwargs)

@@ -29,7 +29,7 @@ from tasks_app.authentication import Caller
 from tasks_app.engine import Created, NewTask
 from tasks_app.models import Task
 from tasks_app.status import TERMINAL
-from tasks_app.wakeups import DISPATCH, bell, rings, worker_channel
+from tasks_app.wakeups import arrived, bell, rings, worker_channel
 
 FIELDS = ("agent", "message", "metadata", *extension.FIELDS)
 CHANGEABLE = ("priority", "run_after")
@@ -109,7 +109,7 @@ class TaskViewSet(ReadOnlyModelViewSet[Task]):
         verb = engine.create if item.max_queued is None else engine.create_within
         created = engine.run(verb, [item])[0]
         metrics.created([item], [created])
-        return self._made(operations.accepted(created, self._caller))
+        return self._made(operations.accepted(created, self._caller), item.priority)
 
     @extend_schema(request=ChangeSerializer, responses={200: TaskDetailSerializer, **errors(400, 404, 409)})
     def partial_update(self, request: Request, pk: str) -> Response:
@@ -119,8 +119,9 @@ class TaskViewSet(ReadOnlyModelViewSet[Task]):
         if not engine.run(engine.reschedule, [task.id], **changes):
             task.refresh_from_db()
             raise UnsupportedOperationError(f"task {task.id} is {task.status}; only what is pending can be changed")
-        bell.ring([(DISPATCH, "")])
-        return Response(TaskDetailSerializer(self.get_object()).data)
+        changed = self.get_object()
+        bell.ring(arrived([changed.priority]))
+        return Response(TaskDetailSerializer(changed).data)
 
     @extend_schema(request=None, responses={201: TaskDetailSerializer, **errors(404, 409, 429)})
     @action(detail=True, methods=["post"])
@@ -138,7 +139,7 @@ class TaskViewSet(ReadOnlyModelViewSet[Task]):
             raise TaskNotFoundError(f"no task '{task.id}'")
         operations.accepted(created[0], self._caller)
         metrics.created([Task.objects.get(id=created[0].task_id)], created)
-        return self._made(created[0])
+        return self._made(created[0], task.priority)
 
     @extend_schema(request=None, responses={200: TaskDetailSerializer, **errors(404, 409)})
     @action(detail=True, methods=["post"])
@@ -157,8 +158,8 @@ class TaskViewSet(ReadOnlyModelViewSet[Task]):
     def _caller(self) -> Caller:
         return self.request.user  # type: ignore[return-value]
 
-    def _made(self, created: Created) -> Response:
-        bell.ring([(DISPATCH, "")])
+    def _made(self, created: Created, priority: int) -> Response:
+        bell.ring(arrived([priority]))
         task = Task.objects.select_related("client", "request").get(id=created.task_id)
         code = status.HTTP_200_OK if created.repeated else status.HTTP_201_CREATED
         headers = {"Location": f"/api/v1/tasks/{task.id}/"}

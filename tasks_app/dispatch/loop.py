@@ -17,7 +17,7 @@ from tasks_app.dispatch.window import Window
 from tasks_app.engine import Hint
 from tasks_app.engine.admit import Scene
 from tasks_app.status import Lane, Priority
-from tasks_app.wakeups import DISPATCH, LOOK, POLL_S, Ear, bell, rings
+from tasks_app.wakeups import DISPATCH, LOOK, NEW, POLL_S, Ear, bell, rings
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +27,7 @@ STANDBY_S = 1.0
 BATCH_MAX = 500
 #: How many clients the dispatcher remembers to have served.
 SERVED_MAX = 10_000
+LEAST = max(Priority)
 #: The shortest it sleeps until a task is due.
 SHORTEST_S = 0.005
 
@@ -42,6 +43,8 @@ class Dispatcher:
         self._served: dict[int, float] = {}
         self._looked_at = 0.0
         self._due_at = 0.0
+        #: The most urgent priority of what was submitted since the last round.
+        self._newest: int = LEAST
         self._stop = threading.Event()
 
     def stop(self) -> None:
@@ -76,7 +79,7 @@ class Dispatcher:
             self._look()
             self._sweep_if_late()
             self._publish(engine.run(engine.republish))
-        if looks or self._window.room():
+        if looks or self._window.is_open() or self._window.passes(self._newest):
             self._admit()
 
     def _hear(self) -> None:
@@ -85,6 +88,8 @@ class Dispatcher:
             lane, _, count = text.partition(":")
             if count.isdigit() and lane in Lane.values:
                 self._window.freed(Lane(lane), int(count))
+            elif count.isdigit() and lane == NEW:
+                self._newest = min(self._newest, int(count))
             elif text == LOOK:
                 self._looked_at = 0.0
 
@@ -110,14 +115,15 @@ class Dispatcher:
 
         def plan(scene: Scene) -> Plan:
             # The window's room is an estimate; what the scene counts is exact.
-            self._window.counted(scene.in_flight)
-            room = {lane: min(count, BATCH_MAX) for lane, count in self._window.room().items()}
+            self._window.counted(scene.in_flight, scene.admitted)
+            room = {lane: min(count, BATCH_MAX) for lane, count in self._window.free().items()}
             plans.append(Plan(room, rules, scene, served=self._served))
             return plans[-1]
 
         admission = engine.run(engine.admit, plan, rates=rules.rates, probing=sorted(rules.probing))
         self._served = plans[-1].served if len(plans[-1].served) < SERVED_MAX else {}
-        self._window.counted(admission.in_flight)
+        self._window.counted(admission.in_flight, admission.admitted)
+        self._newest = LEAST
         # A full batch says that there is more to admit at once.
         full = len(admission.hints) >= BATCH_MAX
         wait_s = 0.0 if full else max(SHORTEST_S, admission.next_due_s or POLL_S)

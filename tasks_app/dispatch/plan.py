@@ -14,7 +14,7 @@ from heapq import heapify, heappop, heapreplace
 from typing import TypeVar
 
 from tasks_app.engine.admit import Ask, Flight, Found, GroupKey, Scene
-from tasks_app.status import Lane
+from tasks_app.status import Lane, Priority
 
 Key = TypeVar("Key")
 #: Nothing left of a capacity, where 0 says that there is no limit.
@@ -74,11 +74,13 @@ class Plan:
         *,
         served: Mapping[int, float],
     ) -> None:
-        """``served`` is when each client was served last, as :attr:`served` of the plan before said."""
+        """``room`` is how much may still be outstanding in each lane; ``served`` when each client was served last, as
+        :attr:`served` of the plan before said."""
         self._rules = rules
         self._served = dict(served)
         self._tick = max(served.values(), default=0.0)
         self._room = {lane.value: count for lane, count in room.items()}
+        self._in_broker: Counter[tuple[str, int]] = Counter()
         self._clients: Counter[tuple[str, int]] = Counter()
         self._client_room = dict(rules.client_max)
         self._agent_room = dict(rules.agent_max)
@@ -134,6 +136,8 @@ class Plan:
 
     def _count(self, flights: Sequence[Flight]) -> None:
         for flight in flights:
+            if not flight.worker:
+                self._in_broker[flight.lane, flight.priority] += flight.tasks
             self._clients[flight.lane, flight.client_id] += flight.tasks
             _spend(self._client_room, flight.client_id, flight.tasks)
             _spend(self._agent_room, flight.agent, flight.tasks)
@@ -149,14 +153,20 @@ class Plan:
         )
 
     def _asks_of(self, lane: str) -> list[Ask]:
-        seats = min(self._room[lane], self._lane_room.get(lane, self._room[lane]))
-        groups = [key for key in self._groups if key.lane == lane and self._has_room(key)]
-        if seats <= 0 or not groups:
+        groups = [key for key in self._groups if key.lane == lane and self._has_room(key) and self._seats(key) > 0]
+        if not groups:
             return []
         level = min(self._groups[key] for key in groups)
         groups = [key for key in groups if self._groups[key] == level]
-        counts = self._share(lane, groups, seats)
+        counts = self._share(lane, groups, min(self._seats(key) for key in groups))
         return [Ask(key, level, count) for key, count in counts.items()]
+
+    def _seats(self, key: GroupKey) -> int:
+        """How many tasks of its priority may enter now: the lane's room, or if there is none, what they may pass."""
+        room = self._room[key.lane]
+        if room <= 0:
+            room += sum(self._in_broker[key.lane, level] for level in Priority if level > key.priority)
+        return min(room, self._lane_room.get(key.lane, room))
 
     def _share(self, lane: str, groups: list[GroupKey], seats: int) -> Counter[GroupKey]:
         """Hands the seats out one by one, as if every group had enough tasks."""

@@ -1,4 +1,7 @@
-"""How much may be outstanding in each lane: the live slots and a small lookahead that follows their rate. Pure."""
+"""How much may be outstanding in each lane: the live slots and a small lookahead that follows their rate. Pure.
+
+What waits in the broker takes no room from what is more urgent: each priority has a queue of its own there.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,7 @@ class Window:
         self._outstanding: dict[Lane, int] = {}
         self._rate: dict[Lane, float] = {}
         self._freed: dict[Lane, int] = {}
+        self._admitted: dict[tuple[Lane, int], int] = {}
 
     def resize(self, slots: Mapping[Lane, int], *, elapsed_s: float) -> None:
         """Takes over how many slots there are; ``elapsed_s`` since the last time gives the rate."""
@@ -37,19 +41,30 @@ class Window:
         self._outstanding[lane] = max(0, self._outstanding.get(lane, 0) - count)
         self._freed[lane] = self._freed.get(lane, 0) + count
 
-    def counted(self, in_flight: Mapping[Lane, int]) -> None:
-        """Takes over what the database counted."""
+    def counted(self, in_flight: Mapping[Lane, int], admitted: Mapping[tuple[Lane, int], int]) -> None:
+        """Takes over what the database counted: all that is outstanding, and what of it waits in the broker."""
         self._outstanding = dict(in_flight)
+        self._admitted = dict(admitted)
 
-    def room(self) -> dict[Lane, int]:
-        """How many tasks of each lane may be admitted now; lanes without room or workers are left out.
+    def free(self) -> dict[Lane, int]:
+        """The room that is left in each lane with workers; negative where more is outstanding than fits."""
+        return {
+            lane: slots + self._lookahead(lane) - self._outstanding.get(lane, 0)
+            for lane, slots in self._slots.items()
+            if slots
+        }
 
-        A lane whose lookahead is still half full is left out too: it is cheaper to admit several at once.
-        """
-        room = {}
-        for lane, slots in self._slots.items():
-            lookahead = max(1, math.ceil(self._rate.get(lane, 0.0) * LOOKAHEAD_S))
-            free = slots + lookahead - self._outstanding.get(lane, 0)
-            if slots and free > lookahead // 2:
-                room[lane] = free
-        return room
+    def is_open(self) -> bool:
+        """Whether a lane has room worth a round: not while its lookahead is half full, since several cost as one."""
+        return any(free > self._lookahead(lane) // 2 for lane, free in self.free().items())
+
+    def passes(self, priority: int) -> bool:
+        """Whether a task of this priority could pass others that wait in the broker, in any lane."""
+        for lane, free in self.free().items():
+            behind = sum(count for (of, level), count in self._admitted.items() if of == lane and level > priority)
+            if behind and free + behind > 0:
+                return True
+        return False
+
+    def _lookahead(self, lane: Lane) -> int:
+        return max(1, math.ceil(self._rate.get(lane, 0.0) * LOOKAHEAD_S))

@@ -62,6 +62,7 @@ class Flight(NamedTuple):
     cores: float
     disk_mb: int
     tasks: int
+    priority: int = Priority.NORMAL
 
 
 class Ask(NamedTuple):
@@ -99,6 +100,15 @@ class Scene(NamedTuple):
             counts[Lane(flight.lane)] += flight.tasks
         return dict(counts)
 
+    @property
+    def admitted(self) -> Counter[tuple[Lane, int]]:
+        """Tasks that wait in the broker, by lane and priority."""
+        counts: Counter[tuple[Lane, int]] = Counter()
+        for flight in self.flights:
+            if not flight.worker:
+                counts[Lane(flight.lane), flight.priority] += flight.tasks
+        return counts
+
 
 class Chooser(Protocol):
     """Decides what to admit: asked what to look for, then told what there is, until it asks for nothing."""
@@ -110,26 +120,29 @@ class Chooser(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admission:
-    """What a round admitted, most urgent first, and what it saw: tasks in flight by lane, the next one due."""
+    """What a round admitted, most urgent first, and what it left: tasks in flight, in the broker, the next one due."""
 
     hints: list[Hint]
     in_flight: dict[Lane, int]
+    admitted: dict[tuple[Lane, int], int]
     next_due_s: float | None
 
 
 LOCK_SQL = "SELECT pg_advisory_xact_lock(%(key)s::int, %(of)s::int)"
 
 FLIGHTS = """
-SELECT lane, agent, client_id, worker, memory_mb, cores, disk_mb, count(*)::int, NULL::int, NULL::float8
+SELECT lane, agent, client_id, worker, memory_mb, cores, disk_mb, count(*)::int, priority::int, NULL::int,
+       NULL::float8
 FROM (
-    SELECT lane, agent, client_id, '' AS worker, memory_mb, cores, disk_mb FROM tasks_app_task
+    SELECT lane, agent, client_id, '' AS worker, memory_mb, cores, disk_mb, priority FROM tasks_app_task
     WHERE status = 'pending' AND admitted_at IS NOT NULL
     UNION ALL
-    SELECT task.lane, task.agent, task.client_id, attempt.worker, task.memory_mb, task.cores, task.disk_mb
+    SELECT task.lane, task.agent, task.client_id, attempt.worker, task.memory_mb, task.cores, task.disk_mb,
+           task.priority
     FROM tasks_app_taskattempt attempt JOIN tasks_app_task task ON task.id = attempt.task_id
     WHERE attempt.released_at IS NULL
 ) flight
-GROUP BY 1, 2, 3, 4, 5, 6, 7
+GROUP BY 1, 2, 3, 4, 5, 6, 7, 9
 """
 
 # Hops from group to group along task_dispatch_idx: one look-up each, however many tasks wait.
@@ -145,7 +158,7 @@ WITH RECURSIVE head AS (
           AND (lane, priority, agent, client_id) > (head.lane, head.priority, head.agent, head.client_id)
         ORDER BY lane, priority, agent, client_id, run_after LIMIT 1) next
 )
-SELECT lane, agent, client_id, NULL, NULL::int, NULL::float8, NULL::int, priority::int,
+SELECT lane, agent, client_id, NULL, NULL::int, NULL::float8, NULL::int, NULL::int, priority::int,
        GREATEST(0, priority - floor(GREATEST(0, extract(epoch FROM now() - run_after)) / %(ageing_s)s))::int,
        extract(epoch FROM run_after - now())::float8
 FROM head
@@ -239,8 +252,8 @@ def admit(
     """
     yield Statement(LOCK_SQL, LOCK)
     rows = yield Statement(LOOK, {"ageing_s": settings.A2A_AGEING_S})
-    flights = [Flight(*row[:8]) for row in rows if row[8] is None]
-    waiting = [Waiting(GroupKey(row[0], row[7], row[1], row[2]), *row[8:]) for row in rows if row[8] is not None]
+    flights = [Flight(*row[:9]) for row in rows if row[9] is None]
+    waiting = [Waiting(GroupKey(row[0], row[8], row[1], row[2]), *row[9:]) for row in rows if row[9] is not None]
     tokens = (yield from _tokens(rates)) if rates else {}
     scene = Scene(flights, waiting, tokens)
     chooser = plan(scene)
@@ -263,7 +276,12 @@ def admit(
     if probes:
         yield from mark_probes(probes)
     in_flight = Counter(scene.in_flight) + Counter(hint.lane for hint in hints)
-    return Admission(hints=hints, in_flight=dict(in_flight), next_due_s=_next_due(waiting, rates or {}))
+    return Admission(
+        hints=hints,
+        in_flight=dict(in_flight),
+        admitted=dict(scene.admitted + Counter((hint.lane, int(hint.priority)) for hint in hints)),
+        next_due_s=_next_due(waiting, rates or {}),
+    )
 
 
 def republish(*, limit: int = 500) -> Steps[list[Hint]]:

@@ -17,8 +17,10 @@ def key(priority: int = 2, *, agent: str = "a", client: int = 1) -> GroupKey:
     return GroupKey("cpu", priority, agent, client)
 
 
-def flight(count: int, *, agent: str = "a", client: int = 1, worker: str = "", memory_mb: int = 0) -> Flight:
-    return Flight("cpu", agent, client, worker, memory_mb, 0.0, 0, count)
+def flight(
+    count: int, *, agent: str = "a", client: int = 1, worker: str = "", memory_mb: int = 0, priority: int = 2
+) -> Flight:
+    return Flight("cpu", agent, client, worker, memory_mb, 0.0, 0, count, priority)
 
 
 class Queue:
@@ -57,6 +59,18 @@ def clients(admitted: list[GroupKey]) -> dict[int, int]:
 def test_the_most_urgent_level_is_emptied_before_the_next_one_is_looked_at() -> None:
     queue = Queue().add(key(3), 50).add(key(0), 3).add(key(2), 4)
     assert queue.admit(10) == [key(0)] * 3 + [key(2)] * 4 + [key(3)] * 3
+
+
+def test_without_room_only_what_passes_others_in_the_broker_enters_and_no_more_than_it_passes() -> None:
+    waiting = Queue().add(key(3), 5).add(key(2), 5).add(key(0), 5)
+    assert waiting.admit(0, None, flight(2, priority=3), flight(9, priority=3, worker="w")) == [key(0)] * 2
+    assert waiting.admit(-2, None, flight(2, priority=3), flight(2, priority=0)) == []
+    assert waiting.admit(-1, None, flight(3, priority=2), flight(1, priority=0)) == [key(0)] * 2
+
+
+def test_a_limit_of_the_lane_holds_for_what_passes_too() -> None:
+    queue = Queue().add(key(0), 5)
+    assert queue.admit(0, Rules(lane_max={"cpu": 4}), flight(3, priority=3)) == [key(0)]
 
 
 def test_a_low_task_that_has_waited_goes_with_the_level_it_has_reached() -> None:

@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from tasks_app import wakeups
-from tasks_app.wakeups import DISPATCH, AsyncBell, Bell, Ear, Hub, merged, rings, task_channel, worker_channel
+from tasks_app.wakeups import DISPATCH, AsyncBell, Bell, Ear, Hub, arrived, merged, rings, task_channel, worker_channel
 
 #: A port on which nobody listens: connecting is refused.
 AWAY = "redis://127.0.0.1:1/0"
@@ -70,10 +70,10 @@ def test_rings_name_the_tasks_and_the_slots_they_freed() -> None:
     assert rings("io", []) == []
 
 
-def test_merging_rings_every_channel_once_and_adds_up_the_slots() -> None:
+def test_merging_rings_every_channel_once_adds_up_the_slots_and_names_the_most_urgent_arrival() -> None:
     one, two = uuid4(), uuid4()
     bells = [*rings("io", [one, two], freed=1), *rings("io", [one], freed=2), *rings("cpu", [two], freed=4)]
-    bells += [(DISPATCH, ""), (worker_channel("w"), ""), (DISPATCH, "")]
+    bells += [(DISPATCH, ""), (worker_channel("w"), ""), (DISPATCH, ""), *arrived([3, 1]), *arrived([2]), *arrived([])]
     assert merged(bells) == [
         (task_channel(one), ""),
         (task_channel(two), ""),
@@ -81,6 +81,7 @@ def test_merging_rings_every_channel_once_and_adds_up_the_slots() -> None:
         (worker_channel("w"), ""),
         (DISPATCH, "io:3"),
         (DISPATCH, "cpu:4"),
+        (DISPATCH, "new:1"),
     ]
     assert merged([]) == []
 
