@@ -56,7 +56,7 @@ def test_what_is_pending_gets_another_priority_and_another_time(doors: Doors, mi
     task_id = mine.admitted()
     reply = patch(doors, task_id, {"priority": "critical"})
     assert (reply.status_code, reply.json()["priority"]) == (200, "critical")
-    assert (wakeups.DISPATCH, "") in rung
+    assert (wakeups.DISPATCH, "new:0") in rung
     before = Task.objects.get(id=task_id)
     assert (before.admitted_at, before.priority) == (None, Priority.CRITICAL)
     reply = patch(doors, task_id, {"run_after": LATER})
@@ -113,7 +113,7 @@ def test_what_has_ended_is_run_again_as_a_new_task(
     assert reply.headers["location"] == f"{TASKS}{made['id']}/"
     assert made["messages"][0]["parts"] == [{"text": "hello"}]
     assert Task.objects.get(id=task_id).status == status
-    assert (wakeups.DISPATCH, "") in rung
+    assert (wakeups.DISPATCH, "new:2") in rung
 
 
 @pytest.mark.parametrize("status", [TaskStatus.PENDING, TaskStatus.RUNNING])

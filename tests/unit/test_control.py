@@ -151,7 +151,7 @@ class TestTasks:
         (made,) = control.rerun([failed, waits])
         task = Task.objects.get(id=made.task_id)
         assert (task.rerun_of_id, task.status, task.priority, task.parameters) == (failed, "pending", 1, {"n": 1})
-        assert (DISPATCH, "") in bells
+        assert (DISPATCH, "new:0") in bells
 
     def test_one_whose_agent_is_gone_does_not(self, factory: Factory, bells: list[Ring]) -> None:
         assert control.rerun([factory.finished(FAILED, agent="gone")]) == []
@@ -165,7 +165,7 @@ class TestTasks:
         assert set(control.postpone(ids, later)) == {waits, admitted}
         task = Task.objects.get(id=admitted)
         assert (task.priority, task.run_after, task.admitted_at) == (Priority.CRITICAL, later, None)
-        assert bells == [(DISPATCH, "")] * 2
+        assert bells == [(DISPATCH, "new:0")] * 2
         assert control.postpone([waits], timezone.now() - timedelta(days=1)) == [waits]
         assert [hint.task_id for hint in admit({Lane.IO: 9})] == [waits]
 
