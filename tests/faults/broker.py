@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 from uuid import uuid4
 
@@ -26,9 +26,13 @@ class Broker:
         self._jobs = Celery(set_as_current=False).amqp
 
     def purge(self) -> None:
-        with self._channel() as channel:
+        """Empties every queue that is there; one that was deleted may not have been declared again yet."""
+        with Connection(self._url) as connection:
             for name in QUEUES:
-                channel.queue_purge(name)
+                channel: Any = connection.channel()
+                with suppress(*connection.channel_errors):
+                    channel.queue_purge(name)
+                    channel.close()
 
     def delete(self, *names: str) -> None:
         """Deletes these queues, or every one, under its consumers and with what is in it."""
