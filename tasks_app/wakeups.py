@@ -41,6 +41,11 @@ Ring = tuple[str, str]
 Latest = Callable[[list[UUID]], Awaitable[dict[UUID, int]]]
 
 
+def _at_redis(channel: str) -> str:
+    """The channel's name at Redis, which two installations may share."""
+    return f"{settings.A2A_QUEUE_PREFIX}{channel}"
+
+
 def task_channel(task_id: UUID) -> str:
     return f"a2a:task:{task_id}"
 
@@ -112,7 +117,7 @@ class Bell:
         while self._unread:
             line.read_response()
             self._unread -= 1
-        commands = [("PUBLISH", channel, text) for channel, text in bells]
+        commands = [("PUBLISH", _at_redis(channel), text) for channel, text in bells]
         line.send_packed_command(line.pack_commands(commands))  # type: ignore[no-untyped-call]
         self._unread = len(commands)
 
@@ -143,7 +148,7 @@ class AsyncBell:
                     self._client = redis.asyncio.Redis.from_url(settings.REDIS_URL, **_ASYNC)
                 pipe = self._client.pipeline(transaction=False)
                 for channel, text in bells:
-                    pipe.publish(channel, text)
+                    pipe.publish(_at_redis(channel), text)
                 await pipe.execute()
             except (redis.RedisError, OSError) as error:
                 log.warning("the doorbell is out of order, everybody polls: %s", type(error).__name__)
@@ -192,7 +197,7 @@ class Ear:
         if self._pubsub is None:
             client = redis.Redis.from_url(settings.REDIS_URL, **_SYNC)
             pubsub = client.pubsub()  # type: ignore[no-untyped-call]
-            pubsub.subscribe(self._channel)
+            pubsub.subscribe(_at_redis(self._channel))
             message = pubsub.get_message(timeout=1.0)
             if message is None or message["type"] != "subscribe":
                 raise redis.ConnectionError("no answer to subscribe")
@@ -247,12 +252,12 @@ class Hub:
     async def _listen(self, task_id: UUID) -> None:
         if self._pubsub is not None:
             with contextlib.suppress(redis.RedisError, OSError):
-                await self._pubsub.subscribe(task_channel(task_id))
+                await self._pubsub.subscribe(_at_redis(task_channel(task_id)))
 
     async def _unlisten(self, task_id: UUID) -> None:
         if self._pubsub is not None:
             with contextlib.suppress(redis.RedisError, OSError):
-                await self._pubsub.unsubscribe(task_channel(task_id))
+                await self._pubsub.unsubscribe(_at_redis(task_channel(task_id)))
 
     async def _hear(self) -> None:
         while True:
@@ -260,7 +265,8 @@ class Hub:
                 client = redis.asyncio.Redis.from_url(settings.REDIS_URL, **_ASYNC)
                 pubsub = client.pubsub()
                 # A channel nobody rings keeps the connection subscribed while no task is followed.
-                await pubsub.subscribe("a2a:hub", *[task_channel(task_id) for task_id in self._events])
+                channels = ["a2a:hub", *map(task_channel, self._events)]
+                await pubsub.subscribe(*map(_at_redis, channels))
                 self._pubsub = pubsub
                 self._wake(self._events)
                 async for message in pubsub.listen():

@@ -104,6 +104,17 @@ def test_an_ear_hears_what_was_rung_in_order(redis_url: str, ear: Ear) -> None:
 
 
 @pytest.mark.services
+def test_installations_with_different_prefixes_do_not_hear_each_other(redis_url: str, ear: Ear, settings: Any) -> None:
+    settings.A2A_QUEUE_PREFIX = "staging."
+    ear.wait(0.01)
+    settings.A2A_QUEUE_PREFIX = ""
+    Bell().ring([(ear._channel, "production's")])
+    settings.A2A_QUEUE_PREFIX = "staging."
+    Bell().ring([(ear._channel, "staging's")])
+    assert ear.wait(5) == ["staging's"]
+
+
+@pytest.mark.services
 def test_an_ear_that_waits_is_woken_at_once(redis_url: str, ear: Ear) -> None:
     ear.wait(0.01)
     threading.Timer(0.1, lambda: Bell().ring([(ear._channel, "now")])).start()
