@@ -8,8 +8,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "a2a_project.settings")
-# Django's threads share a few connections; one per request would be opened otherwise.
-os.environ.setdefault("A2A_DB_POOL", "1")
 
 from a2a_project.siblings import shared_folder
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -23,12 +22,8 @@ Ask = Callable[[httpx.AsyncClient], Awaitable[Any]]
 
 
 def _application() -> Any:
-    pooled = os.environ.get("A2A_DB_POOL")
     from a2a_project.asgi import application
 
-    if pooled is None:
-        # The module asks for a pool of connections by the environment, which the stacks of later tests would inherit.
-        os.environ.pop("A2A_DB_POOL", None)
     return application
 
 
