@@ -6,6 +6,7 @@ they are called on the consumer's thread, where its transport has an event loop 
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 import time
@@ -13,10 +14,13 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from heapq import heappop, heappush
 from typing import Any
 
 from celery.concurrency.base import BasePool
 
+from tasks_app.dispatch.queues import at_broker, queue_name
+from tasks_app.status import Lane, Priority
 from workers import node
 from workers.io_trace import Outcome, lost, traced
 from workers.loop import IoLoop
@@ -32,9 +36,14 @@ class _Job:
     accepted: Callable[[int, float], None]
     ended: Callable[[Outcome], None]
 
+    @property
+    def queue(self) -> str:
+        """The queue at the broker that it came from."""
+        return str((self.request.get("delivery_info") or {}).get("routing_key"))
+
 
 class TaskPool(BasePool):
-    """Runs ``limit`` jobs at once; those beyond wait here, not acknowledged."""
+    """Runs ``limit`` jobs at once; those beyond wait here, not acknowledged, and the most urgent starts first."""
 
     body_can_be_buffer = True
     signal_safe = False
@@ -42,7 +51,9 @@ class TaskPool(BasePool):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._lock = threading.Lock()
-        self._waiting: deque[_Job] = deque()
+        self._priorities = {at_broker(queue_name(lane, level)): level for lane in Lane for level in Priority}
+        self._numbers = itertools.count()
+        self._waiting: list[tuple[int, int, _Job]] = []
         self._running = 0
         self._posted: deque[Callable[[], None]] = deque()
         self._news = threading.Event()
@@ -67,7 +78,9 @@ class TaskPool(BasePool):
     ) -> None:
         """``target`` is Celery's tracer, which cannot wait for a coroutine: :func:`workers.io_trace.traced` can."""
         name, job_id, request = args[:3]
-        self._waiting.append(_Job(name, job_id, request, accept_callback, callback))
+        job = _Job(name, job_id, request, accept_callback, callback)
+        with self._lock:
+            heappush(self._waiting, (self._priorities.get(job.queue, Priority.LOW), next(self._numbers), job))
         self._fill()
 
     def on_stop(self) -> None:
@@ -89,7 +102,7 @@ class TaskPool(BasePool):
             if self._running >= self.limit or not self._waiting:
                 return None
             self._running += 1
-            return self._waiting.popleft()
+            return heappop(self._waiting)[2]
 
     def _ended(self, job: _Job, outcome: Outcome) -> None:
         with self._lock:

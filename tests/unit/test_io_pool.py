@@ -13,6 +13,9 @@ from celery import signals
 from kombu.asynchronous import Hub
 
 from tasks_app.agents import AgentError, agent
+from tasks_app.dispatch.queues import queue_name
+from tasks_app.status import Lane, Priority
+from tests.live import wait_for
 from workers import io_pool, node
 from workers.io_pool import TaskPool
 from workers.loop import IoLoop
@@ -87,14 +90,15 @@ def test_coroutines_share_the_loop_and_a_plain_function_has_a_thread() -> None:
 class _Job:
     """What Celery's request is to the pool: where it is told, and on which thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, priority: Priority = Priority.NORMAL) -> None:
+        self.request = {"delivery_info": {"routing_key": queue_name(Lane.IO, priority)}}
         self.accepted_on: list[int] = []
         self.ended_on: list[int] = []
 
     def apply(self, pool: TaskPool) -> None:
         pool.apply_async(
             print,
-            args=("a2a.run_io", "id", {}),
+            args=("a2a.run_io", "id", self.request),
             accept_callback=lambda pid, at: self.accepted_on.append(threading.get_ident()),
             callback=lambda outcome: self.ended_on.append(threading.get_ident()),
         )
@@ -144,6 +148,22 @@ def test_what_has_no_slot_is_not_acknowledged_and_starts_when_one_is_free(
     here = [threading.get_ident()]
     assert [(job.accepted_on, job.ended_on) for job in jobs] == [(here, here)] * 3
     hub.close()
+
+
+def test_of_what_waits_for_a_slot_the_most_urgent_starts_first(pool: TaskPool, gate: threading.Event) -> None:
+    order: list[int] = []
+    levels = [Priority.NORMAL, Priority.NORMAL, Priority.LOW, Priority.HIGH, Priority.LOW, Priority.CRITICAL]
+    for number, level in enumerate(levels):
+        pool.apply_async(
+            print,
+            args=("a2a.run_io", "id", _Job(level).request),
+            accept_callback=lambda pid, at, number=number: order.append(number),
+            callback=lambda outcome: None,
+        )
+    gate.set()
+    wait_for(lambda: len(order) == len(levels), timeout_s=10)
+    assert order == [0, 1, 5, 3, 2, 4]
+    pool.stop()
 
 
 def test_a_pool_that_stops_waits_for_what_runs_and_drops_what_waits(pool: TaskPool, gate: threading.Event) -> None:
