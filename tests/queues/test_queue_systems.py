@@ -20,6 +20,10 @@ from tests.queues.messages import OTHER_LANE, RAW, hint, old_hint, refused
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(120)]
 
+#: What is in this process is lost only with it, and no other sees it.
+between_processes = pytest.mark.parametrize("system", ["rabbitmq", "redis", "sqs"], indirect=True, scope="module")
+#: The protocols of the others say themselves what a message is.
+of_any_bytes = pytest.mark.parametrize("system", ["redis", "sqs"], indirect=True, scope="module")
 ROOT = Path(__file__).resolve().parents[2]
 NORMAL = queue_name(Lane.IO, Priority.NORMAL)
 
@@ -41,9 +45,8 @@ def test_a_task_of_each_lane_runs(system: System, agent: str, parameters: dict[s
     assert attempts(system, task["id"]) == ["completed"]
 
 
+@between_processes
 def test_an_operator_can_validate_its_queues(system: System) -> None:
-    if not system.workers():
-        pytest.skip("no other process sees them")
     env = {**os.environ, **system.broker.env}
     command = [sys.executable, "manage.py", "a2a", "--validate-queues"]
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
@@ -66,13 +69,13 @@ def test_a_critical_task_that_comes_last_starts_before_the_low_ones_that_wait(sy
 
 
 def test_a_task_is_cancelled_before_it_starts(system: System) -> None:
-    busy = [system.live.submit("sleep-cpu", parameters={"seconds": 1, "steps": 1}) for _ in range(system.cpu_slots)]
+    long = {"seconds": 60, "steps": 100}
+    busy = [system.live.submit("sleep-cpu", parameters=long) for _ in range(system.cpu_slots)]
     for task_id in busy:
         system.live.running(task_id)
     waiting = system.live.submit("sleep-cpu", priority="low", parameters={"seconds": 0.1})
-    assert system.live.http.post(f"/api/v1/tasks/{waiting}/cancel/").status_code == 200
-    for task_id in busy:
-        completes(system, task_id)
+    for task_id in (waiting, *busy):
+        assert system.live.http.post(f"/api/v1/tasks/{task_id}/cancel/").status_code == 200
     # The lane is free again, and whatever was in the broker for the cancelled task started nothing.
     completes(system, system.live.submit("sleep-cpu", priority="low", parameters={"seconds": 0}))
     task = system.live.task(waiting)
@@ -88,9 +91,8 @@ def test_a_task_is_cancelled_while_it_runs_and_its_slot_is_free_again(system: Sy
     completes(system, system.live.submit(agent, parameters={"seconds": 0}))
 
 
+@between_processes
 def test_what_the_broker_lost_is_published_again_and_runs(system: System) -> None:
-    if not system.workers():
-        pytest.skip("what is in this process is lost only with it")
     worker = system.live.stack.pid("worker-io")
     os.kill(worker, signal.SIGSTOP)  # so that it takes no more than it has asked for
     try:
@@ -153,11 +155,10 @@ def _said(system: System, told: int, count: int) -> str:
     return log if log.count("refused a message in ") >= count else ""
 
 
+@of_any_bytes
 def test_a_worker_goes_on_after_what_is_no_message_at_all(system: System) -> None:
     workers, told = system.workers(), len(system.log())
     put = system.broker.put_raw(NORMAL, list(RAW))
-    if not put:
-        pytest.skip("this broker's own protocol says what a message is")
     completes(system, system.live.submit("echo"))
 
     def all_said() -> str:
@@ -169,9 +170,8 @@ def test_a_worker_goes_on_after_what_is_no_message_at_all(system: System) -> Non
     assert system.workers() == workers
 
 
+@between_processes
 def test_the_tasks_of_workers_that_are_killed_run_again_on_others(system: System) -> None:
-    if not system.workers():
-        pytest.skip("one process has no other")
     names, agents = ["worker-io", "worker-cpu"], ["sleep", "sleep-cpu"]
     running = [system.live.submit(agent, parameters={"seconds": 1, "steps": 10}) for agent in agents]
     for task_id in running:
@@ -186,9 +186,8 @@ def test_the_tasks_of_workers_that_are_killed_run_again_on_others(system: System
     assert [attempts(system, task_id) for task_id in running] == [["lease_expired", "completed"]] * 2
 
 
+@between_processes
 def test_a_broker_that_dies_and_comes_back_loses_no_task(system: System) -> None:
-    if not system.workers():
-        pytest.skip("it would be this process that dies")
     workers = system.workers()
     system.live.running(system.live.submit("sleep-cpu", parameters={"seconds": 1, "steps": 1}))
     before = [system.live.submit("sleep-cpu", parameters={"seconds": 0}) for _ in range(3)]
