@@ -53,7 +53,9 @@ def _compare(envs: dict[str, dict[str, str]], calls: int) -> None:
         groups = callers["small"]({"list": True})
         times: dict[str, dict[str, list[float]]] = {name: {} for name in envs}
         for block in range(1 + calls // BLOCK):  # the first is the warm-up
-            for verbs, (name, ask) in itertools.product(groups, callers.items()):
+            # By turns: who comes second finds the processor's caches fuller of the other.
+            turns = list(callers.items())[:: 1 if block % 2 else -1]
+            for verbs, (name, ask) in itertools.product(groups, turns):
                 for verb, values in ask({"verbs": verbs, "times": BLOCK}).items():
                     times[name].setdefault(verb, []).extend(values if block else [])
         buffers = {name: ask({"plans": str(PLANS / f"scale-{name}.txt")}) for name, ask in callers.items()}
