@@ -194,6 +194,18 @@ def test_a_rescued_task_runs_again_under_a_new_epoch_and_an_old_hint_does_not_st
     assert factory.claim(claim.task_id).attempt == 2
 
 
+def test_a_late_worker_writes_nothing_into_the_attempt_that_runs_by_now(factory: Factory) -> None:
+    late = factory.claimed()
+    factory.lose_lease(late)
+    engine.run(engine.rescue)
+    admit({Lane.IO: 1})
+    now = factory.claim(late.task_id)
+    assert not factory.write(late, finish=completed()).accepted
+    task = Task.objects.get()
+    assert (task.status, task.lease_id, task.recorded) == (TaskStatus.RUNNING, now.attempt_id, 0)
+    assert factory.write(now, finish=completed()).accepted
+
+
 def test_a_task_that_lost_all_its_attempts_fails_and_says_so(factory: Factory) -> None:
     claim = factory.claimed(max_attempts=1)
     factory.lose_lease(claim)

@@ -208,6 +208,8 @@ def test_a_new_attempt_starts_from_the_last_fenced_checkpoint(factory: Factory) 
     kinds = list(TaskEvent.objects.order_by("generation").values_list("kind", flat=True))
     assert kinds == ["status", "status", "checkpoint", "checkpoint", "checkpoint", "status", "status"]
     assert {(c.name, c.generation, c.attempt) for c in Checkpoint.objects.all()} == {("page", 4, 1), ("other", 5, 1)}
+    factory.write(second, CheckpointRecord(name="page", data='{"n": 3}'))
+    assert Checkpoint.objects.get(name="page").data == {"n": 3}
 
 
 # extend ----------------------------------------------------------------------------------------------------------
