@@ -34,13 +34,17 @@ class Consumer(_Consumer):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if lanes_of(self.app.amqp.queues.consume_from) == [Lane.CPU]:
+        if self._is_cpu:
             self.initial_prefetch_count = CPU_PREFETCH
 
     @property
     def max_prefetch_count(self) -> int:
         """What Celery goes back to after it has lost its connection."""
-        return int(self.initial_prefetch_count)
+        return CPU_PREFETCH if self._is_cpu else int(super().max_prefetch_count)
+
+    @property
+    def _is_cpu(self) -> bool:
+        return lanes_of(self.app.amqp.queues.consume_from) == [Lane.CPU]
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], Any]:
         receive = super().create_task_handler(*args, **kwargs)

@@ -85,7 +85,8 @@ class TaskPool(BasePool):
 
     def on_stop(self) -> None:
         """Returns when every job has ended; what waits is dropped, and published again from the database."""
-        self._waiting.clear()
+        with self._lock:
+            self._waiting.clear()
         while self._running:
             self._news.wait()
             self._news.clear()
