@@ -19,7 +19,7 @@ from tasks_app.dispatch.queues import queue_names
 from tasks_app.engine import Cancelled, Created
 from tasks_app.models import Breaker, Client, QueueControl, Task
 from tasks_app.status import Lane, Priority
-from tasks_app.wakeups import DISPATCH, LOOK, Ring, arrived, bell, rings, worker_channel
+from tasks_app.wakeups import DISPATCH, LOOK, arrived, bell, cancelled
 
 T = TypeVar("T")
 #: As many tasks are changed in one transaction, so that no lock is held long.
@@ -106,7 +106,7 @@ def cancel(task_ids: Sequence[UUID], *, by: str) -> list[Cancelled]:
     def some(ids: Sequence[UUID]) -> list[Cancelled]:
         done = engine.run(engine.request_cancel, ids, by=by)
         metrics.cancelled(done)
-        bell.ring(_bells(done))
+        bell.ring(cancelled(done))
         return done
 
     return _batched(task_ids, some)
@@ -176,8 +176,3 @@ def _admit_soon(done: list[T]) -> list[T]:
     if done:
         bell.ring(arrived([Priority.CRITICAL]))  # it may be
     return done
-
-
-def _bells(cancelled: Sequence[Cancelled]) -> list[Ring]:
-    bells = [ring for item in cancelled for ring in rings(item.lane, [item.task_id])]
-    return bells + [(worker_channel(name), "") for name in sorted({item.worker for item in cancelled} - {""})]

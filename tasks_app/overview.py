@@ -18,6 +18,7 @@ from django.utils import timezone
 from tasks_app import agents, control, engine
 from tasks_app.control import Scope
 from tasks_app.dispatch.queues import queue_name, queue_names
+from tasks_app.engine.admit import HEADS
 from tasks_app.engine.core import Statement, Steps
 from tasks_app.models import Breaker, QueueControl, TaskAttempt, Worker
 from tasks_app.status import Lane
@@ -28,19 +29,9 @@ COUNT_MAX = 10_000
 MISSED_MAX = 3
 SILENT = "silent"
 
-# Hops from group to group along task_dispatch_idx, as the dispatcher does, and counts each no further than is shown.
-WAITING = """
-WITH RECURSIVE head AS (
-    (SELECT lane, priority, agent, client_id, run_after FROM tasks_app_task
-     WHERE status = 'pending' AND admitted_at IS NULL
-     ORDER BY lane, priority, agent, client_id, run_after LIMIT 1)
-    UNION ALL
-    SELECT next.* FROM head, LATERAL (
-        SELECT lane, priority, agent, client_id, run_after FROM tasks_app_task
-        WHERE status = 'pending' AND admitted_at IS NULL
-          AND (lane, priority, agent, client_id) > (head.lane, head.priority, head.agent, head.client_id)
-        ORDER BY lane, priority, agent, client_id, run_after LIMIT 1) next
-)
+# Counts each group no further than is shown.
+WAITING = f"""
+{HEADS}
 SELECT head.lane, head.priority, head.agent, counted.tasks, counted.later, head.run_after
 FROM head, LATERAL (
     SELECT count(*) AS tasks, count(*) FILTER (WHERE run_after > now()) AS later
@@ -49,7 +40,7 @@ FROM head, LATERAL (
             AND agent = head.agent AND client_id = head.client_id
           ORDER BY run_after LIMIT %(limit)s) own
 ) counted
-"""
+"""  # noqa: S608 (only constants are put in)
 # By task_republish_idx and attempt_unreleased_idx: no more rows than the dispatcher lets through.
 FLYING = """
 SELECT lane, priority, agent, count(*), 0, min(run_after) FROM tasks_app_task

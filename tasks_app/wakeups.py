@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -23,11 +23,14 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from tasks_app.engine import Cancelled
+
 log = logging.getLogger(__name__)
 
 DISPATCH = "a2a:dispatch"
 #: Rung to the dispatcher: limits, pauses or workers have changed.
 LOOK = "look"
+#: Rung to the dispatcher with a priority: tasks have come, none more urgent than that.
 NEW = "new"
 POLL_S = 1.0
 #: After a failure the bell is left alone this long, so that a Redis that is away slows nobody down.
@@ -62,7 +65,14 @@ def rings(lane: str, task_ids: Iterable[UUID], *, freed: int = 0) -> list[Ring]:
 
 def arrived(priorities: Iterable[int]) -> list[Ring]:
     """What to ring after tasks of these priorities were accepted, or became others'."""
-    return [(DISPATCH, f"{NEW}:{priority}") for priority in sorted(set(priorities))[:1]]
+    most_urgent = min(priorities, default=None)
+    return [] if most_urgent is None else [(DISPATCH, f"{NEW}:{most_urgent}")]
+
+
+def cancelled(tasks: Sequence[Cancelled]) -> list[Ring]:
+    """What to ring after these were cancelled: whoever follows one, and the workers that must stop a handler."""
+    bells = [ring for task in tasks for ring in rings(task.lane, [task.task_id])]
+    return bells + [(worker_channel(name), "") for name in sorted({task.worker for task in tasks} - {""})]
 
 
 def merged(bells: Iterable[Ring]) -> list[Ring]:

@@ -21,7 +21,7 @@ from tasks_app.groupcommit import Flusher
 from tasks_app.reads import EventRecord
 from tasks_app.status import INTERRUPTED, TERMINAL, TaskStatus
 from tasks_app.throttle import AsyncThrottle
-from tasks_app.wakeups import AsyncBell, Hub, arrived, rings, worker_channel
+from tasks_app.wakeups import AsyncBell, Hub, arrived, cancelled
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -68,11 +68,10 @@ class Web:
 
     async def cancel(self, task_id: UUID, *, by: str) -> list[Cancelled]:
         """Cancels the task, if it is not terminal, and tells its worker."""
-        cancelled = await self.read(engine.request_cancel, [task_id], by=by)
-        metrics.cancelled(cancelled)
-        for task in cancelled:
-            self._bell.ring([*rings(task.lane, [task.task_id]), (worker_channel(task.worker), "")])
-        return cancelled
+        done = await self.read(engine.request_cancel, [task_id], by=by)
+        metrics.cancelled(done)
+        self._bell.ring(cancelled(done))
+        return done
 
     async def read(self, verb: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """The verb's result, on a connection of the pool."""

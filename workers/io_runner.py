@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import UUID
@@ -39,15 +38,24 @@ class IoRunner:
         self._scratch = scratch
         self._threads = ThreadPoolExecutor(slots, thread_name_prefix="handler")
 
-    def claim(self, task_id: UUID, epoch: int) -> Coroutine[Any, Any, Run | None]:
-        return self._claim(task_id, epoch)
+    async def claim(self, task_id: UUID, epoch: int) -> Run | None:
+        claim = await self._loop.claim(claim_request(task_id, epoch))
+        if claim is None:
+            return None
+        recorder = IoRecorder(claim, self._loop, heartbeat_timeout_s(claim))
+        self._loop.started(recorder)
+        excess = room.overfull(current(), claim)
+        if excess is not None:
+            await self._loop.lose(excess)
+            self._loop.ended(claim.attempt_id)
+            return None
+        return Run(claim, recorder, self._scratch.of(claim.attempt_id))
 
     async def execute(self, run: Run) -> None:
         assert isinstance(run.recorder, IoRecorder)  # noqa: S101 (narrows the type)
         handler, context = resolve(run)
         if inspect.iscoroutinefunction(handler):
-            with judged(), no_exit():
-                result = handler(context)
+            result = _called(handler, context)
         else:
             result = await self._loop.loop.run_in_executor(self._threads, _called, handler, context)
         if inspect.iscoroutine(result):
@@ -62,19 +70,6 @@ class IoRunner:
     def close(self) -> None:
         """Waits for plain functions. For tests: a worker's threads live as long as its process."""
         self._threads.shutdown()
-
-    async def _claim(self, task_id: UUID, epoch: int) -> Run | None:
-        claim = await self._loop.claim(claim_request(task_id, epoch))
-        if claim is None:
-            return None
-        recorder = IoRecorder(claim, self._loop, heartbeat_timeout_s(claim))
-        self._loop.started(recorder)
-        excess = room.overfull(current(), claim)
-        if excess is not None:
-            await self._loop.lose(excess)
-            self._loop.ended(claim.attempt_id)
-            return None
-        return Run(claim, recorder, self._scratch.of(claim.attempt_id))
 
     async def _finish(self, run: Run, finish: Finish) -> Written:
         assert isinstance(run.recorder, IoRecorder)  # noqa: S101 (narrows the type)

@@ -36,13 +36,12 @@ async def traced(task: Any, job_id: str, request: dict[str, Any]) -> Outcome:
     sent = {"sender": task, "task_id": job_id, "task": task, "args": args, "kwargs": {}}
     with _current(task, context):
         signals.task_prerun.send(**sent)
-    failed = 0
     result: Any = None
     state: str = states.SUCCESS
     try:
         result = await _body(context)
     except Exception as error:
-        failed, state = 1, states.FAILURE
+        state = states.FAILURE
         with _current(task, context):
             result = TraceInfo(states.FAILURE, error).handle_failure(task, context, store_errors=False)
     else:
@@ -53,7 +52,7 @@ async def traced(task: Any, job_id: str, request: dict[str, Any]) -> Outcome:
     await _finished(context)
     with _current(task, context):
         signals.task_postrun.send(**sent, retval=result, state=state)
-    return failed, result, time.monotonic() - began
+    return int(state == states.FAILURE), result, time.monotonic() - began
 
 
 def lost(error: BaseException) -> Outcome:

@@ -21,8 +21,7 @@ from django.db import connection
 
 from tasks_app import engine, metrics
 from tasks_app.dispatch.queues import parse_job_id
-from tasks_app.engine import Cancelled
-from tasks_app.wakeups import bell, rings, worker_channel
+from tasks_app.wakeups import bell, cancelled
 from workers.persist import persist
 
 log = logging.getLogger(__name__)
@@ -57,22 +56,18 @@ class Canceller(threading.Thread):
 
     def _cancel(self, asked: list[tuple[set[UUID], Future[set[UUID]]]]) -> None:
         try:
-            cancelled = persist(engine.request_cancel, sorted(set().union(*(ids for ids, _ in asked))), by="revoke")
-            metrics.cancelled(cancelled)
-            bell.ring([ring for task in cancelled for ring in _rings(task)])
+            ended = persist(engine.request_cancel, sorted(set().union(*(ids for ids, _ in asked))), by="revoke")
+            metrics.cancelled(ended)
+            bell.ring(cancelled(ended))
         except Exception as error:
             log.exception("could not cancel what was revoked")
             for _, done in asked:
                 done.set_exception(error)
         else:
             for ids, done in asked:
-                done.set_result(ids & {task.task_id for task in cancelled})
+                done.set_result(ids & {task.task_id for task in ended})
         finally:
             connection.close()
-
-
-def _rings(task: Cancelled) -> list[tuple[str, str]]:
-    return [*rings(task.lane, [task.task_id]), (worker_channel(task.worker), "")]
 
 
 _thread: Canceller | None = None

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from tasks_app.policies import Resources
+from workers.room import together
 from workers.slot_memory import ATTEMPT, STOP, Table, place
 
 log = logging.getLogger(__name__)
@@ -122,12 +123,7 @@ class SlotTable:
 
     def in_use(self) -> Resources:
         """What all running attempts may use together."""
-        running = [self._entries[index] for index in self._running()]
-        return Resources(
-            memory_mb=sum(entry.memory_mb for entry in running),
-            cores=sum(entry.cores for entry in running),
-            disk_mb=sum(entry.disk_mb for entry in running),
-        )
+        return together([slot.asked for slot in self.slots()])
 
     # In the parent ---------------------------------------------------------------------------------------------------
 

@@ -15,8 +15,6 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 from tasks_app import control
 from tasks_app.status import TERMINAL, Priority, TaskStatus
 
-WAITING = frozenset({TaskStatus.PENDING})
-
 
 class PriorityForm(forms.Form):
     """Which priority."""
@@ -104,17 +102,20 @@ RERUN = Verb(
     run=_rerun,
     makes=True,
 )
+_WAITS: dict[str, Any] = {
+    "statuses": frozenset({TaskStatus.PENDING}),
+    "unfit": "started or ended already",
+    "left": "{} had started or ended already.",
+}
 PRIORITY = Verb(
     name="priority",
     ask="Change the priority of {}",
     note="What waits takes its place among the tasks of the new priority. What runs goes on.",
     did="Changed the priority of {}.",
     nothing="No priority was changed.",
-    statuses=WAITING,
-    unfit="started or ended already",
-    left="{} had started or ended already.",
     run=_prioritise,
     form=PriorityForm,
+    **_WAITS,
 )
 LATER = Verb(
     name="later",
@@ -122,11 +123,9 @@ LATER = Verb(
     note="It waits until then; its place in the queue counts from then.",
     did="Put off {}.",
     nothing="Nothing was put off.",
-    statuses=WAITING,
-    unfit="started or ended already",
-    left="{} had started or ended already.",
     run=_postpone,
     form=TimeForm,
+    **_WAITS,
 )
 NOW = Verb(
     name="now",
@@ -134,9 +133,7 @@ NOW = Verb(
     note="It waits for its time no longer, and starts as soon as its priority and the limits let it.",
     did="Put forward {}.",
     nothing="Nothing was put forward.",
-    statuses=WAITING,
-    unfit="started or ended already",
-    left="{} had started or ended already.",
     run=_start,
+    **_WAITS,
 )
 VERBS = {verb.name: verb for verb in (CANCEL, RERUN, PRIORITY, LATER, NOW)}

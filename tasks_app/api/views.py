@@ -29,7 +29,7 @@ from tasks_app.authentication import Caller
 from tasks_app.engine import Created, NewTask
 from tasks_app.models import Task
 from tasks_app.status import TERMINAL
-from tasks_app.wakeups import arrived, bell, rings, worker_channel
+from tasks_app.wakeups import arrived, bell, cancelled
 
 FIELDS = ("agent", "message", "metadata", *extension.FIELDS)
 CHANGEABLE = ("priority", "run_after")
@@ -146,12 +146,12 @@ class TaskViewSet(ReadOnlyModelViewSet[Task]):
     def cancel(self, request: Request, pk: str) -> Response:
         """Cancels the task: 200 and the task, 409 if it has ended already."""
         task = self.get_object()
-        cancelled = engine.run(engine.request_cancel, [task.id], by="its client")
-        if not cancelled:
+        done = engine.run(engine.request_cancel, [task.id], by="its client")
+        if not done:
             task.refresh_from_db()
             raise TaskNotCancelableError(f"task {task.id} has ended already: {task.status}")
-        metrics.cancelled(cancelled)
-        bell.ring([*rings(task.lane, [task.id]), (worker_channel(cancelled[0].worker), "")])
+        metrics.cancelled(done)
+        bell.ring(cancelled(done))
         return Response(TaskDetailSerializer(self.get_object()).data)
 
     @property

@@ -27,7 +27,6 @@ STANDBY_S = 1.0
 BATCH_MAX = 500
 #: How many clients the dispatcher remembers to have served.
 SERVED_MAX = 10_000
-LEAST = max(Priority)
 #: The shortest it sleeps until a task is due.
 SHORTEST_S = 0.005
 
@@ -44,7 +43,7 @@ class Dispatcher:
         self._looked_at = 0.0
         self._due_at = 0.0
         #: The most urgent priority of what was submitted since the last round.
-        self._newest: int = LEAST
+        self._newest: int = Priority.LOW
         self._stop = threading.Event()
 
     def stop(self) -> None:
@@ -123,7 +122,7 @@ class Dispatcher:
         admission = engine.run(engine.admit, plan, rates=rules.rates, probing=sorted(rules.probing))
         self._served = plans[-1].served if len(plans[-1].served) < SERVED_MAX else {}
         self._window.counted(admission.in_flight, admission.admitted)
-        self._newest = LEAST
+        self._newest = Priority.LOW
         # A full batch says that there is more to admit at once.
         full = len(admission.hints) >= BATCH_MAX
         wait_s = 0.0 if full else max(SHORTEST_S, admission.next_due_s or POLL_S)

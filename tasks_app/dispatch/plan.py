@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from heapq import heapify, heappop, heapreplace
 from typing import TypeVar
 
+from tasks_app.dispatch.window import behind
 from tasks_app.engine.admit import Ask, Flight, Found, GroupKey, Scene
-from tasks_app.status import Lane, Priority
+from tasks_app.status import Lane
 
 Key = TypeVar("Key")
 #: Nothing left of a capacity, where 0 says that there is no limit.
@@ -80,7 +81,7 @@ class Plan:
         self._served = dict(served)
         self._tick = max(served.values(), default=0.0)
         self._room = {lane.value: count for lane, count in room.items()}
-        self._in_broker: Counter[tuple[str, int]] = Counter()
+        self._in_broker = scene.admitted
         self._clients: Counter[tuple[str, int]] = Counter()
         self._client_room = dict(rules.client_max)
         self._agent_room = dict(rules.agent_max)
@@ -136,8 +137,6 @@ class Plan:
 
     def _count(self, flights: Sequence[Flight]) -> None:
         for flight in flights:
-            if not flight.worker:
-                self._in_broker[flight.lane, flight.priority] += flight.tasks
             self._clients[flight.lane, flight.client_id] += flight.tasks
             _spend(self._client_room, flight.client_id, flight.tasks)
             _spend(self._agent_room, flight.agent, flight.tasks)
@@ -153,19 +152,20 @@ class Plan:
         )
 
     def _asks_of(self, lane: str) -> list[Ask]:
-        groups = [key for key in self._groups if key.lane == lane and self._has_room(key) and self._seats(key) > 0]
-        if not groups:
+        seats = {key: self._seats(key) for key in self._groups if key.lane == lane and self._has_room(key)}
+        open_to = [key for key, count in seats.items() if count > 0]
+        if not open_to:
             return []
-        level = min(self._groups[key] for key in groups)
-        groups = [key for key in groups if self._groups[key] == level]
-        counts = self._share(lane, groups, min(self._seats(key) for key in groups))
+        level = min(self._groups[key] for key in open_to)
+        groups = [key for key in open_to if self._groups[key] == level]
+        counts = self._share(lane, groups, min(seats[key] for key in groups))
         return [Ask(key, level, count) for key, count in counts.items()]
 
     def _seats(self, key: GroupKey) -> int:
         """How many tasks of its priority may enter now: the lane's room, or if there is none, what they may pass."""
         room = self._room[key.lane]
         if room <= 0:
-            room += sum(self._in_broker[key.lane, level] for level in Priority if level > key.priority)
+            room += behind(self._in_broker, key.lane, key.priority)
         return min(room, self._lane_room.get(key.lane, room))
 
     def _share(self, lane: str, groups: list[GroupKey], seats: int) -> Counter[GroupKey]:

@@ -61,10 +61,15 @@ class Window:
     def passes(self, priority: int) -> bool:
         """Whether a task of this priority could pass others that wait in the broker, in any lane."""
         for lane, free in self.free().items():
-            behind = sum(count for (of, level), count in self._admitted.items() if of == lane and level > priority)
-            if behind and free + behind > 0:
+            passed = behind(self._admitted, lane, priority)
+            if passed and free + passed > 0:
                 return True
         return False
 
     def _lookahead(self, lane: Lane) -> int:
         return max(1, math.ceil(self._rate.get(lane, 0.0) * LOOKAHEAD_S))
+
+
+def behind(admitted: Mapping[tuple[Lane, int], int], lane: str, priority: int) -> int:
+    """Of what waits in the broker, by lane and priority, how many of this lane are less urgent."""
+    return sum(count for (of, level), count in admitted.items() if of == lane and level > priority)

@@ -145,8 +145,9 @@ FROM (
 GROUP BY 1, 2, 3, 4, 5, 6, 7, 9
 """
 
-# Hops from group to group along task_dispatch_idx: one look-up each, however many tasks wait.
-GROUPS = """
+# The oldest task that waits of each lane, priority, agent and client: hops from one such group to the next along
+# task_dispatch_idx, with one look-up each, however many tasks wait.
+HEADS = """
 WITH RECURSIVE head AS (
     (SELECT lane, priority, agent, client_id, run_after FROM tasks_app_task
      WHERE status = 'pending' AND admitted_at IS NULL
@@ -158,11 +159,14 @@ WITH RECURSIVE head AS (
           AND (lane, priority, agent, client_id) > (head.lane, head.priority, head.agent, head.client_id)
         ORDER BY lane, priority, agent, client_id, run_after LIMIT 1) next
 )
+"""
+GROUPS = f"""
+{HEADS}
 SELECT lane, agent, client_id, NULL, NULL::int, NULL::float8, NULL::int, NULL::int, priority::int,
        GREATEST(0, priority - floor(GREATEST(0, extract(epoch FROM now() - run_after)) / %(ageing_s)s))::int,
        extract(epoch FROM run_after - now())::float8
 FROM head
-"""
+"""  # noqa: S608
 
 # A statement of its own after the lock: the snapshot of the one that takes it is older than the lock.
 LOOK = f"({FLIGHTS}) UNION ALL ({GROUPS})"

@@ -1,7 +1,7 @@
 """Python lists as PostgreSQL's array literals.
 
 psycopg adapts a list item by item, in Python: for the many short arrays of a statement that cost more than running it.
-Shape: a flat list of None, bool, int, float, str, bytes, UUID or Enum of str; the statement casts it (``::uuid[]``).
+Shape: a flat list of None, bool, int, float, str, bytes or UUID; the statement casts it (``::uuid[]``).
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
-#: Content longer than this in all goes as psycopg sends it: binary, not as hexadecimal digits.
+#: A list with an item longer than this goes as psycopg sends it: binary, not as hexadecimal digits.
 BYTES_MAX = 4096
 _SPECIAL = re.compile(r'(["\\])')
 
 
 def bound(value: Any) -> Any:
-    """The parameter as it is best sent: short lists as literals, all else as it is."""
+    """The parameter as it is best sent: lists of plain items as literals, all else as it is."""
     if type(value) is not list:
         return value
     try:
