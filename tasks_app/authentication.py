@@ -95,7 +95,10 @@ def _local(peer: str | None) -> Client:
         raise Unauthenticated("an API key is needed: Authorization: Bearer <key>")
     if not is_loopback(peer):
         raise Unauthenticated("the open mode is for loopback only; an API key is needed")
-    return Client.objects.get_or_create(name=LOCAL_CLIENT)[0]
+    client = Client.objects.get_or_create(name=LOCAL_CLIENT)[0]
+    if not client.is_active:
+        raise Unauthenticated(f"the client '{LOCAL_CLIENT}' of the open mode is not active; an API key is needed")
+    return client
 
 
 def is_loopback(peer: str | None) -> bool:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from django.conf import settings
 from django.db.models import Count
 from django.utils import timezone
 
@@ -21,12 +20,11 @@ from tasks_app.dispatch.queues import queue_name, queue_names
 from tasks_app.engine.admit import HEADS
 from tasks_app.engine.core import Statement, Steps
 from tasks_app.models import Breaker, QueueControl, TaskAttempt, Worker
+from tasks_app.models.worker import silent_after_s
 from tasks_app.status import Lane
 
 #: As many tasks that wait are counted of each lane, priority, agent and client together; beyond it there are «more».
-COUNT_MAX = 10_000
-#: A worker that has missed as many heartbeats is called silent.
-MISSED_MAX = 3
+COUNT_MAX = 1_000
 SILENT = "silent"
 
 # Counts each group no further than is shown.
@@ -144,7 +142,7 @@ def workers(*, gone: bool = False) -> list[WorkerLine]:
 
 def state_of(worker: Worker) -> str:
     """Its state as it announced it, or «silent» where it has not been heard of for three heartbeats."""
-    late = (timezone.now() - worker.heartbeat_at).total_seconds() > MISSED_MAX * settings.A2A_HEARTBEAT_S
+    late = (timezone.now() - worker.heartbeat_at).total_seconds() > silent_after_s()
     return SILENT if late and worker.state != Worker.State.OFFLINE else str(worker.state)
 
 

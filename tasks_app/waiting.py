@@ -7,14 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.conf import settings
-
 from tasks_app import agents
 from tasks_app.dispatch.plan import Capacity
 from tasks_app.dispatch.queues import queue_name
 from tasks_app.engine.admit import Found, GroupKey, tokens_left
 from tasks_app.engine.core import Statement, Steps
 from tasks_app.models.control import Breaker
+from tasks_app.models.worker import silent_after_s
 from tasks_app.status import Priority
 
 
@@ -148,7 +147,7 @@ WHERE task.id = %(task_id)s AND task.status = 'pending'
 """
 PLACES = """
 SELECT lane, memory_mb, cores, disk_mb, agents FROM tasks_app_worker
-WHERE state = 'online' AND lane = %(lane)s AND heartbeat_at > now() - 3 * %(heartbeat_s)s * interval '1 second'
+WHERE state = 'online' AND lane = %(lane)s AND heartbeat_at > now() - %(silent_s)s * interval '1 second'
 """
 
 
@@ -157,7 +156,7 @@ def waiting_for(task_id: UUID) -> Steps[list[Reason]]:
     rows = yield Statement(SITUATION, {"task_id": task_id, "priorities": Priority.labels})
     if not rows:
         return []
-    params = {"lane": rows[0][0], "heartbeat_s": settings.A2A_HEARTBEAT_S}
+    params = {"lane": rows[0][0], "silent_s": silent_after_s()}
     places = [Place(tuple(row[4]), Capacity(*row[:4])) for row in (yield Statement(PLACES, params))]
     return reasons(_situation(rows[0], tuple(places)))
 

@@ -278,6 +278,9 @@ class Hub:
                 channels = ["a2a:hub", *map(task_channel, self._events)]
                 await pubsub.subscribe(*map(_at_redis, channels))
                 self._pubsub = pubsub
+                late = set(map(task_channel, self._events)).difference(channels)
+                if late:
+                    await pubsub.subscribe(*map(_at_redis, sorted(late)))
                 self._wake(self._events)
                 async for message in pubsub.listen():
                     if message["type"] == "message":

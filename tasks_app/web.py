@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
+import orjson
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from django.conf import settings
 from django.db import connection
@@ -35,7 +36,7 @@ class Web:
         self._line = Line()
         self._bell = AsyncBell()
         self._submits: Flusher[NewTask, Created] = Flusher(
-            self._create_all, is_poison=is_poison, size_bytes=lambda item: len(item.message)
+            self._create_all, is_poison=is_poison, size_bytes=_size_bytes
         )
         self._pool: AsyncConnectionPool[AsyncConnection] | None = None
         self._opening = asyncio.Lock()
@@ -136,6 +137,10 @@ class Web:
                 await pool.open()
                 self._pool = pool
         return self._pool
+
+
+def _size_bytes(item: NewTask) -> int:
+    return len(item.message) + sum(len(orjson.dumps(said)) for said in (item.parameters, item.metadata) if said)
 
 
 def _identify(headers: Mapping[str, str], peer: str | None) -> Caller:

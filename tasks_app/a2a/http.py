@@ -40,7 +40,8 @@ async def caller(request: Request) -> Caller:
 
 
 def unauthenticated(error: Unauthenticated) -> Response:
-    return JSONResponse({"detail": str(error)}, status_code=401, headers={"WWW-Authenticate": CHALLENGE})
+    content = {"detail": str(error), "errors": []}
+    return JSONResponse(content, status_code=401, headers={"WWW-Authenticate": CHALLENGE})
 
 
 def base_url(request: Request) -> str:

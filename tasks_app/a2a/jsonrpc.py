@@ -43,7 +43,7 @@ from tasks_app.a2a.errors import (
 from tasks_app.agents import AgentSpec
 from tasks_app.authentication import Caller, Unauthenticated
 from tasks_app.engine import Created, NewTask
-from tasks_app.status import TERMINAL, TaskStatus
+from tasks_app.status import INTERRUPTED, TERMINAL, TaskStatus
 from tasks_app.waiting import waiting_for
 from tasks_app.web import web
 
@@ -52,7 +52,7 @@ log = logging.getLogger(__name__)
 VERSION = "1.0"
 KEEP_ALIVE_S = 15
 #: The wire's names of the states that end a stream.
-ENDS = {TaskState.Name(wire.STATES[status]) for status in TERMINAL}
+ENDS = {TaskState.Name(wire.STATES[status]) for status in TERMINAL | INTERRUPTED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +210,7 @@ async def _events(call: Call, asked: Asked, created: Created) -> AsyncIterator[d
         return
     async for event in web().follow(created.task_id, after=after):
         yield _sse(call.id, wire.as_dict(wire.event(event, context_id=task["contextId"])), event.generation)
-        if event.kind == "status" and event.status == TaskStatus.INPUT_REQUIRED:
+        if event.kind == "status" and event.status in INTERRUPTED:
             return
 
 

@@ -38,4 +38,7 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         return Response({"detail": error.message, "errors": violations(error)}, status=code, headers=headers)
     if isinstance(error, RequestDataTooBig):
         return Response({"detail": str(error), "errors": []}, status=status.HTTP_413_REQUEST_ENTITY_TOO_LARGE)
-    return drf_exception_handler(error, context)
+    response = drf_exception_handler(error, context)
+    if response is not None:
+        response.data = {"errors": [], **response.data}
+    return response

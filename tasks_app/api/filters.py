@@ -13,6 +13,8 @@ from tasks_app.models import Task
 from tasks_app.status import Priority, TaskStatus
 
 DEAD_LETTERS = "dead_letters"
+#: Those of paging, and of DRF's choice of a format.
+OTHERS = ("cursor", "page_size", "format")
 PARAMETERS = [
     OpenApiParameter("status", enum=TaskStatus.values),
     OpenApiParameter("priority", enum=Priority.labels),
@@ -28,6 +30,10 @@ PARAMETERS = [
 
 def filtered(tasks: QuerySet[Task], params: Mapping[str, str]) -> QuerySet[Task]:
     """The tasks that a query asks for. Raises InvalidParamsError naming the parameter that says nothing."""
+    names = [parameter.name for parameter in PARAMETERS]
+    unknown = sorted(set(params).difference(names, OTHERS))
+    if unknown:
+        raise invalid(unknown[0], f"unknown; there are: {', '.join((*names, *OTHERS))}")
     if "status" in params:
         if params["status"] not in TaskStatus.values:
             raise invalid("status", f"'{params['status']}' is no status; one of {', '.join(TaskStatus.values)}")

@@ -20,6 +20,7 @@ from tasks_app.a2a.errors import TaskNotFoundError
 from tasks_app.authentication import Unauthenticated
 from tasks_app.engine.core import Statement, Steps
 from tasks_app.reads import EventRecord
+from tasks_app.status import TERMINAL
 from tasks_app.web import web
 
 KEEP_ALIVE_S = 15
@@ -40,7 +41,7 @@ ORDER BY chunk.position
 
 async def events(request: Request) -> Response:
     """``GET /api/v1/tasks/<id>/events/``: every event of a task, as server-sent events, from the first or from
-    ``Last-Event-ID``; ends with the terminal one."""
+    ``Last-Event-ID``; ends with the terminal one. 204 if that was the last."""
     try:
         caller = await http.caller(request)
         task_id = operations.task_id(request.path_params["task_id"])
@@ -50,12 +51,16 @@ async def events(request: Request) -> Response:
     except TaskNotFoundError:
         record = None
     if record is None:
-        return JSONResponse({"detail": f"no task '{request.path_params['task_id']}'"}, status_code=404)
+        content = {"detail": f"no task '{request.path_params['task_id']}'", "errors": []}
+        return JSONResponse(content, status_code=404)
     last = http.whole_number(request.headers.get("last-event-id", "0"))
     if last is None or last > GENERATION_MAX:
         wrong = {"field": "Last-Event-ID", "message": "must be a generation, a number from 0"}
         return JSONResponse({"detail": f"{wrong['field']}: {wrong['message']}", "errors": [wrong]}, status_code=400)
-    return EventSourceResponse(_follow(task_id, last), ping=KEEP_ALIVE_S, sep="\n")
+    if record.status in TERMINAL and last >= record.generation:
+        # What a browser takes as: there is nothing more, do not ask again.
+        return Response(status_code=204)
+    return EventSourceResponse(_follow(task_id, min(last, record.generation)), ping=KEEP_ALIVE_S, sep="\n")
 
 
 async def content(request: Request) -> Response:
@@ -69,7 +74,7 @@ async def content(request: Request) -> Response:
     except ValueError:
         rows = []
     if not rows:
-        return JSONResponse({"detail": "no such artifact"}, status_code=404)
+        return JSONResponse({"detail": "no such artifact", "errors": []}, status_code=404)
     name, media_type, filename = rows[0][:3]
     kind = "inline" if media_type in INLINE else "attachment"
     headers = {

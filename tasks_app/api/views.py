@@ -14,7 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ReadOnlyModelViewSet
 
-from tasks_app import agents, engine, metrics, operations, throttle
+from tasks_app import agents, control, engine, metrics, operations, throttle
 from tasks_app.a2a import extension, parse
 from tasks_app.a2a.errors import TaskNotCancelableError, TaskNotFoundError, UnsupportedOperationError, invalid
 from tasks_app.api.filters import PARAMETERS, filtered
@@ -29,7 +29,7 @@ from tasks_app.authentication import Caller
 from tasks_app.engine import Created, NewTask
 from tasks_app.models import Task
 from tasks_app.status import TERMINAL
-from tasks_app.wakeups import arrived, bell, cancelled
+from tasks_app.wakeups import arrived, bell
 
 FIELDS = ("agent", "message", "metadata", *extension.FIELDS)
 CHANGEABLE = ("priority", "run_after")
@@ -146,12 +146,9 @@ class TaskViewSet(ReadOnlyModelViewSet[Task]):
     def cancel(self, request: Request, pk: str) -> Response:
         """Cancels the task: 200 and the task, 409 if it has ended already."""
         task = self.get_object()
-        done = engine.run(engine.request_cancel, [task.id], by="its client")
-        if not done:
+        if not control.cancel([task.id], by="its client"):
             task.refresh_from_db()
             raise TaskNotCancelableError(f"task {task.id} has ended already: {task.status}")
-        metrics.cancelled(done)
-        bell.ring(cancelled(done))
         return Response(TaskDetailSerializer(self.get_object()).data)
 
     @property

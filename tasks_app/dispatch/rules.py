@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from django.conf import settings
 from django.db.models import DurationField, ExpressionWrapper, F, Q
 from django.db.models.functions import Now
 
@@ -13,6 +12,7 @@ from tasks_app import agents, engine
 from tasks_app.dispatch.plan import Capacity, Rules
 from tasks_app.dispatch.queues import parse_queue_name
 from tasks_app.models import Breaker, Client, QueueControl, Worker
+from tasks_app.models.worker import silent_after_s
 from tasks_app.status import Lane
 
 log = logging.getLogger(__name__)
@@ -60,10 +60,10 @@ def look() -> View:
 
 
 def live_workers() -> list[Worker]:
-    """The workers that take tasks: online, and heard of within three heartbeats by the database's clock."""
+    """The workers that take tasks: online, and not silent by the database's clock."""
     age = ExpressionWrapper(Now() - F("heartbeat_at"), output_field=DurationField())
     online = Worker.objects.filter(state=Worker.State.ONLINE).annotate(age=age)
-    return [row for row in online if row.age.total_seconds() < 3 * settings.A2A_HEARTBEAT_S]
+    return [row for row in online if row.age.total_seconds() < silent_after_s()]
 
 
 def _breakers() -> tuple[frozenset[str], frozenset[str]]:

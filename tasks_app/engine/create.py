@@ -115,10 +115,14 @@ JOIN tasks_app_task task ON task.id = request.task_id
 """
 
 LOCK = "SELECT id FROM tasks_app_client WHERE id = ANY(%(client_id)s::bigint[]) ORDER BY id FOR NO KEY UPDATE"
-# Served by task_client_pending_idx.
+# Served by task_client_pending_idx; counts no further than the limit.
 WAITING = """
-SELECT client.id, (SELECT count(*) FROM tasks_app_task WHERE client_id = client.id AND status = 'pending'), now()
-FROM tasks_app_client client WHERE client.id = ANY(%(client_id)s::bigint[])
+SELECT item.client_id, (
+    SELECT count(*) FROM (
+        SELECT FROM tasks_app_task WHERE client_id = item.client_id AND status = 'pending' LIMIT item.max_queued
+    ) own
+), now()
+FROM unnest(%(client_id)s::bigint[], %(max_queued)s::int[]) AS item(client_id, max_queued)
 """
 
 
@@ -143,8 +147,8 @@ def create_within(items: Sequence[NewTask]) -> Steps[list[Created]]:
     Locks those clients' rows, so that no other submit of theirs passes between the count and the insert.
     """
     limits = {item.client_id: item.max_queued for item in items if item.max_queued is not None}
-    params = {"client_id": sorted(limits)}
-    yield Statement(LOCK, params)
+    yield Statement(LOCK, {"client_id": list(limits)})
+    params = {"client_id": list(limits), "max_queued": list(limits.values())}
     waiting = {row[0]: row[1:] for row in (yield Statement(WAITING, params))}
     room = {client_id: limit - waiting[client_id][0] for client_id, limit in limits.items()}
     made: dict[UUID, Created] = {}

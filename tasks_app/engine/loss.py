@@ -17,6 +17,7 @@ from tasks_app.engine.core import Statement, Steps
 from tasks_app.engine.records import UNMEASURED, Moved, Usage
 from tasks_app.engine.write import release
 from tasks_app.models.attempt import Outcome
+from tasks_app.models.worker import silent_after_s
 from tasks_app.status import Priority, TaskStatus
 
 #: A task that lost this many processes it shared with others runs in one of its own next.
@@ -162,7 +163,7 @@ def rescue(*, limit: int = 500) -> Steps[list[Moved]]:
     Attempts of one process lost together charge a crash and no attempt: one of them may have killed the others. A task
     with two crashes goes to the cpu lane, where a process has no other, if there is a worker.
     """
-    params = {"limit": limit, "crashes_max": CRASHES_MAX, "silent_s": 3 * settings.A2A_HEARTBEAT_S}
+    params = {"limit": limit, "crashes_max": CRASHES_MAX, "silent_s": silent_after_s()}
     rows = yield Statement(RESCUE, params)
     yield Statement(FREE, {"lease_s": settings.A2A_LEASE_S})
     return moved(rows)

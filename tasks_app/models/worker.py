@@ -1,10 +1,19 @@
 """Worker processes as they announce themselves, and the record of beat's sweeps."""
 
+from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 
 from tasks_app.status import Lane
+
+#: A worker that has missed as many heartbeats is silent: nothing is dispatched to it, and nothing waits for it.
+MISSED_MAX = 3
+
+
+def silent_after_s() -> float:
+    """How long after its last heartbeat a worker is silent, in seconds."""
+    return float(MISSED_MAX * settings.A2A_HEARTBEAT_S)
 
 
 class Worker(models.Model):

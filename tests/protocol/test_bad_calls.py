@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from a2a_project.limits import BoundedBody
-from tasks_app.models import Client
+from tasks_app.models import Client, Task
 from tasks_app.models.client import LOCAL_CLIENT
 from tasks_app.status import TERMINAL, TaskStatus
 from tests.factory import Factory
@@ -121,7 +121,9 @@ def test_a_task_that_is_not_there_is_not_found_at_any_door(shut_doors: Doors, ta
         reply = shut_doors.send(method, f"{TASKS}{quoted}/{path}", **options)
         assert reply.status_code == 404, reply.text
         assert reply.json()["detail"].startswith("no task '")
-    assert shut_doors.send("GET", f"/api/v1/artifacts/{quoted}/content").status_code == 404
+        assert reply.json()["errors"] == []
+    reply = shut_doors.send("GET", f"/api/v1/artifacts/{quoted}/content")
+    assert (reply.status_code, reply.json()) == (404, {"detail": "no such artifact", "errors": []})
     for name in ("GetTask", "CancelTask"):
         assert shut_doors.call(name, {"id": task_id})["error"]["code"] == -32001
 
@@ -136,6 +138,25 @@ def test_a_task_that_has_ended_cannot_be_cancelled(doors: Doors, status: TaskSta
         answer = doors.call("CancelTask", {"id": task_id})
     assert (reply.status_code, answer["error"]["code"]) == (409, -32002)
     assert doors.send("GET", f"{TASKS}{task_id}/").json() == before
+
+
+@pytest.mark.parametrize(("method", "status"), [("DELETE", 405), ("POST", 415), ("PUT", 405)])
+def test_what_the_framework_itself_refuses_has_the_same_shape(shut_doors: Doors, method: str, status: int) -> None:
+    reply = shut_doors.send(method, TASKS, content=b"a=b", headers={"content-type": "text/csv"})
+    assert (reply.status_code, reply.json()["errors"]) == (status, [])
+    assert reply.json()["detail"]
+
+
+@pytest.mark.parametrize("more", [0, 1, 1_000])
+def test_a_stream_that_was_read_to_its_end_is_not_opened_again(doors: Doors, more: int) -> None:
+    """An EventSource asks again with the last id when its stream ends, and stops at a 204."""
+    task = Task.objects.get(id=Factory(Client.objects.get_or_create(name=LOCAL_CLIENT)[0]).finished())
+    path, last = f"{TASKS}{task.id}/events/", task.generation
+    reply = doors.send("GET", path, headers={"last-event-id": str(last + more)})
+    assert (reply.status_code, reply.content) == (204, b"")
+    # One that is cut off before the last gets the last.
+    reply = doors.send("GET", path, headers={"last-event-id": str(last - 1)})
+    assert [line for line in reply.text.splitlines() if line.startswith("id:")] == [f"id: {last}"]
 
 
 @pytest.mark.parametrize("last", ["x", "-1", "1.5", "²", "", " ", "9" * 5_000, "2147483648", "1e3", "0x1"])
@@ -157,6 +178,8 @@ def test_a_last_event_id_that_is_no_generation_is_named(doors: Doors, last: str)
         ],
         ("agent=%00", "agent"),
         ("context_id=a%00b", "context_id"),
+        ("dead_leters=true", "dead_leters"),
+        ("status=failed&Agent=echo", "Agent"),
     ],
 )
 def test_a_filter_that_names_nothing_is_refused_and_not_ignored(shut_doors: Doors, query: str, field: str) -> None:
@@ -168,7 +191,9 @@ def test_a_filter_that_names_nothing_is_refused_and_not_ignored(shut_doors: Door
 @pytest.mark.parametrize("cursor", [b"", b"p=x", b"p=%00", b"o=x", b"r=1&p=", b"o=-1", b"\xff", b"p=1&p=2"])
 def test_a_cursor_that_is_not_ours_never_fails_the_list(shut_doors: Doors, cursor: bytes) -> None:
     for text in (b64encode(cursor).decode(), cursor.decode("latin-1")):
-        assert shut_doors.send("GET", TASKS, params={"cursor": text}).status_code in (200, 404)
+        reply = shut_doors.send("GET", TASKS, params={"cursor": text})
+        assert reply.status_code in (200, 400)
+        assert [error["field"] for error in reply.json().get("errors", [])] in ([], ["cursor"])
 
 
 # Too large -----------------------------------------------------------------------------------------------------------

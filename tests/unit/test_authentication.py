@@ -68,6 +68,15 @@ def test_the_open_mode_remembers_by_the_address_and_no_key_equals_it(settings: A
         assert remembered(bearer(text), "10.0.0.1") is None
 
 
+def test_the_open_mode_is_closed_while_its_client_is_not_active(settings: Any) -> None:
+    settings.A2A_OPEN_MODE = True
+    client = Client.objects.get(id=identify({}, "127.0.0.1").client_id)
+    client.is_active = False
+    client.save()
+    with pytest.raises(Unauthenticated, match="'local' of the open mode is not active"):
+        identify({}, "127.0.0.1")
+
+
 def test_what_is_remembered_does_not_grow_without_bounds(owner: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     _, text = ApiKey.issue(owner)
     caller = identify(bearer(text), None)

@@ -165,6 +165,22 @@ async def test_who_follows_later_is_heard_too_and_who_left_is_forgotten(
     assert hub._events == {}
 
 
+@pytest.mark.services
+async def test_who_follows_while_the_hub_subscribes_is_heard_too(
+    redis_url: str, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wakeups, "POLL_S", 60.0)
+    first, second = uuid4(), uuid4()
+    async with hub.follow(first) as changed:
+        await asyncio.sleep(0)  # it has begun, and waits for Redis
+        assert hub._pubsub is None
+        async with hub.follow(second) as also:
+            await asyncio.wait_for(asyncio.gather(changed.wait(), also.wait()), timeout=5)
+            also.clear()
+            AsyncBell().ring(rings("io", [second]))
+            await asyncio.wait_for(also.wait(), timeout=5)
+
+
 # With Redis away -----------------------------------------------------------------------------------------------------
 
 
