@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -31,6 +32,8 @@ from tasks_app.metrics import exposition
 from tasks_app.metrics import web as metrics_web
 from tasks_app.web import close_web
 
+if "pool" not in settings.DATABASES["default"]["OPTIONS"]:
+    logging.getLogger(__name__).warning("A2A_DB_POOL is not set: each Django request opens a connection of its own")
 if SHARED is not None:
     metrics.share_by_file(SHARED)
 

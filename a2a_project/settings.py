@@ -122,7 +122,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = transport_options(CELERY_BROKER_URL, A2A_BROKE
 A2A_QUEUE_PREFIX = env.str("A2A_QUEUE_PREFIX", default="")
 #: Celery's Django fixup would close the connection around every job; keep it.
 CELERY_DB_REUSE_MAX = 1_000_000_000
-#: Prefork, handing over what its children died of; for the lanes that ask for `-P prefork`.
+#: Prefork, handing over what its children died of; of the cpu lane; io workers have their own, see workers/signals.py.
 CELERY_WORKER_POOL = "workers.pool:TaskPool"
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = False

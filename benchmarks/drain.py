@@ -1,5 +1,5 @@
-"""Tasks a second from end to end, two processes each, the same broker: ours, everything durable, against Celery with
-django-celery-results, and against bare Celery, which stores nothing."""
+"""Tasks a second, end to end and of a backlog, two workers or processes each, on the same broker: ours, everything
+durable, against Celery with django-celery-results, and against bare Celery, which stores nothing."""
 
 from __future__ import annotations
 

@@ -65,7 +65,8 @@ def dispatcher(env: dict[str, str]) -> AbstractContextManager[Popen[bytes]]:
 
 def web(env: dict[str, str], port: int) -> AbstractContextManager[Popen[bytes]]:
     app = "a2a_project.asgi:application"
-    return process("uvicorn", app, "--port", str(port), "--no-access-log", "--log-level", "warning", env=env)
+    command = ["uvicorn", app, "--port", str(port), "--no-access-log", "--log-level", "warning"]
+    return process(*command, env={**env, "A2A_DB_POOL": "1"})
 
 
 def seed(env: dict[str, str], agent: str, tasks: int, *, priority: str = "normal", **parameters: Any) -> None:

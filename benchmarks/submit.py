@@ -23,6 +23,7 @@ def main(services: dict[str, str]) -> None:
         **services,
         "DATABASE_URL": fresh_database(services["DATABASE_URL"], "a2a_bench_submit"),
         "A2A_OPEN_MODE": "1",
+        "A2A_DB_POOL": "1",
     }
     peer_env = {"DATABASE_URL": fresh_database(services["DATABASE_URL"], "a2a_bench_sdk")}
     with process("python", "manage.py", "migrate", "--no-input", env=ours_env) as migrate:

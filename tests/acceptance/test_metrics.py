@@ -110,7 +110,10 @@ def fleet(services: dict[str, str], tmp_path_factory: pytest.TempPathFactory) ->
     ports = {name: find_free() for name in ("web-2", "dispatcher-2", "worker-cpu-2")}
     queues = ",".join(f"a2a.cpu.{name}" for name in NAMES)
     extra = {
-        "web-2": f"env TMPDIR={folder} uvicorn a2a_project.asgi:application --workers 2 --port {ports['web-2']}",
+        "web-2": (
+            f"env A2A_DB_POOL=1 TMPDIR={folder}"
+            f" uvicorn a2a_project.asgi:application --workers 2 --port {ports['web-2']}"
+        ),
         "dispatcher-2": f"env A2A_DISPATCHER_METRICS_PORT={ports['dispatcher-2']} python manage.py dispatcher",
         "worker-cpu-2": (
             f"env A2A_CPU_METRICS_PORT={ports['worker-cpu-2']} celery --skip-checks -A a2a_project worker -P prefork"
