@@ -66,6 +66,8 @@ A2A_REPUBLISH_S = env.float("A2A_REPUBLISH_S", default=2.0)
 A2A_SWEEP_S = env.float("A2A_SWEEP_S", default=5.0)
 #: How long a worker that shuts down lets its attempts end by themselves before it hands them back; 0: at once.
 A2A_SHUTDOWN_GRACE_S = env.float("A2A_SHUTDOWN_GRACE_S", default=1.0)
+#: How long a handler that was told to stop may go on: then its process is killed, or a coroutine reported.
+A2A_STOP_GRACE_S = env.float("A2A_STOP_GRACE_S", default=5.0)
 
 # --- Retention (days; 0 keeps for ever) -------------------------------------------------------------------------------
 #: How long completed, cancelled and rejected tasks are kept after their end, with all that belongs to them.

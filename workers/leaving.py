@@ -25,12 +25,11 @@ from tasks_app.models import Outcome, TaskAttempt, Worker
 from tasks_app.wakeups import DISPATCH, LOOK, bell, rings
 from workers.heartbeat import Heartbeat
 from workers.node import Node
-from workers.slots import STOP_GRACE_S
 
 log = logging.getLogger(__name__)
 
-#: From the end of the grace to the exit, whatever handlers do; warm, their processes are killed in this time.
-WARM_EXIT_S = STOP_GRACE_S + 1.5
+#: Warm, from when the processes of handlers that did not stop are killed to the exit; cold, all of the time.
+WARM_EXIT_S = 1.5
 COLD_EXIT_S = 3.0
 #: The exit itself waits this long for the database, which may be the one that hangs.
 LAST_WORD_S = 1.0
@@ -77,7 +76,7 @@ class Leaving(threading.Thread):
         _wake_main_loop()
         grace_s = settings.A2A_SHUTDOWN_GRACE_S if how == WARM else 0.0
         hand_back_at = time.monotonic() + grace_s
-        exit_at = _exit_at(grace_s + (WARM_EXIT_S if how == WARM else COLD_EXIT_S))
+        exit_at = _exit_at(grace_s + (settings.A2A_STOP_GRACE_S + WARM_EXIT_S if how == WARM else COLD_EXIT_S))
         self._announce(Worker.State.DRAINING)
         while time.monotonic() < exit_at:
             self._try(self._hand_back_dead)

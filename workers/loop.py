@@ -25,8 +25,6 @@ from workers.recording import IoRecorder
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 TICK_S = 0.5
-#: How long a handler that was told to stop may go on before that is reported.
-STOP_GRACE_S = 5.0
 
 
 class IoLoop:
@@ -68,7 +66,8 @@ class IoLoop:
         if recorder is None:
             return
         asked_at = self._stop_asked_at.setdefault(attempt_id, time.monotonic())
-        if recorder.stopping and time.monotonic() - asked_at > STOP_GRACE_S and attempt_id not in self._reported:
+        late = time.monotonic() - asked_at > settings.A2A_STOP_GRACE_S
+        if recorder.stopping and late and attempt_id not in self._reported:
             self._reported.add(attempt_id)
             log.error(
                 "attempt %s of task %s (%s) was told to stop and goes on: it holds a slot until it ends",

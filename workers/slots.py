@@ -19,6 +19,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID
 
+from django.conf import settings
+
 from tasks_app.policies import Resources
 from workers.room import together
 from workers.slot_memory import ATTEMPT, STOP, Table, place
@@ -26,8 +28,6 @@ from workers.slot_memory import ATTEMPT, STOP, Table, place
 log = logging.getLogger(__name__)
 
 _NONE = bytes(16)
-#: How long a handler that was told to stop may go on before its process is killed.
-STOP_GRACE_S = 5.0
 #: How long the pool may take to find out the status of a child that it has reaped.
 STATUS_GRACE_S = 1.0
 
@@ -186,7 +186,7 @@ class SlotTable:
             if slot.attempt_id == attempt_id:
                 asked_at = self._stop_asked_at.setdefault(attempt_id, time.monotonic())
                 self._put_id(slot.index, STOP, attempt_id)
-                if time.monotonic() - asked_at > STOP_GRACE_S and self.kill(slot):
+                if time.monotonic() - asked_at > settings.A2A_STOP_GRACE_S and self.kill(slot):
                     log.warning("attempt %s did not stop, its process %d is killed", attempt_id, slot.pid)
 
     def kill(self, slot: Slot) -> bool:

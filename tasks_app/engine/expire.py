@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 
+from django.conf import settings
+
 from tasks_app.engine.core import Statement, Steps
 from tasks_app.engine.loss import moved
 from tasks_app.engine.records import Moved
 
-#: The worker's own limits come first; the sweep ends only what they did not.
-GRACE_S = 10.0
+#: The worker's own limits come first; the sweep ends only what they have not after this part of a lease.
+GRACE = 1 / 3
 
 # Of attempts, only those whose lease is alive: what nobody extends was not running all the time, and is rescued. The
 # worker stops the handler when it finds the lease lost; the slot stays taken until then.
@@ -65,6 +67,6 @@ def expire(*, limit: int = 500) -> Steps[list[Moved]]:
     """Fails up to ``limit`` tasks of each kind that are past their time."""
     expired: list[Moved] = []
     for sql, error in SWEEPS:
-        params = {"error": json.dumps(error), "limit": limit, "grace_s": GRACE_S}
+        params = {"error": json.dumps(error), "limit": limit, "grace_s": GRACE * settings.A2A_LEASE_S}
         expired += moved((yield Statement(sql, params)))
     return expired

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -154,7 +155,7 @@ def test_the_next_attempt_of_a_slot_is_not_told_to_stop(table: SlotTable) -> Non
 
 
 def test_a_handler_that_goes_on_past_the_grace_is_killed_with_its_process(
-    table: SlotTable, fork: Children, monkeypatch: pytest.MonkeyPatch
+    table: SlotTable, fork: Children, settings: Any
 ) -> None:
     attempt, other = uuid4(), uuid4()
     pid = fork(lambda: table.take(0, attempt))
@@ -162,7 +163,7 @@ def test_a_handler_that_goes_on_past_the_grace_is_killed_with_its_process(
     wait_for(lambda: table.live() == {attempt, other}, timeout_s=5)
     table.stop(attempt)
     assert table.live() == {attempt, other}
-    monkeypatch.setattr(slots, "STOP_GRACE_S", -1.0)
+    settings.A2A_STOP_GRACE_S = -1.0
     table.stop(attempt)
     assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
     table.forked(pid, lambda: -signal.SIGKILL)
