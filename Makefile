@@ -55,14 +55,14 @@ browser: ## install Chromium for the browser tests, where there is none
 	  apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; }
 
 test: .venv/.dev check browser services ## everything: checks, then all tests against real services
-	@echo "==> all tests (about sixteen minutes)"
-	@status=0; python -m pytest $(TEST_ARGS) || status=$$?; python -m stack services --stop; exit $$status
+	@echo "==> all tests (about ten minutes)"
+	@status=0; python -m $(if $(TEST_ARGS),pytest $(TEST_ARGS),tests) || status=$$?; python -m stack services --stop; exit $$status
 
 test-fast: .venv/.dev services ## the tests that need no broker, in seconds
 	@python -m pytest -m "not services and not browser" -q $(TEST_ARGS)
 
 test-faults: .venv/.dev services ## only the tests that kill, stop and restart everything under load
-	@echo "==> fault tests (about nine minutes; A2A_TEST_SEED=<number> repeats a chaos)"
+	@echo "==> fault tests (about seven minutes; A2A_TEST_SEED=<number> repeats a chaos)"
 	@python -m pytest tests/faults $(TEST_ARGS)
 
 check: .venv/.dev ## style, types, import floors, Django's checks, missing migrations

@@ -1,9 +1,10 @@
 """Loaded before Django's settings: points them at the services that ``make services`` started."""
 
 import os
-from pathlib import Path
 
-_ENV = Path(__file__).resolve().parent.parent / ".a2a" / "services" / "env"
+from stack.paths import default_state_dir
+
+_ENV = default_state_dir() / "services" / "env"
 
 os.environ.setdefault("A2A_OPEN_MODE", "1")
 if _ENV.is_file():
