@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks_app.agents import AgentError, Snooze, agent
-from tasks_app.policies import Resources
+from tasks_app.policies import Resources, RetryPolicy
 
 
 @agent("stubborn", lane="cpu", description="Works for a minute, whatever it is told.")
@@ -28,7 +28,7 @@ def stubborn(ctx: Any) -> None:
             time.sleep(until - time.monotonic())
 
 
-@agent("raises", lane="cpu", description="Raises what the text names.")
+@agent("raises", lane="cpu", description="Raises what the text names.", retry=RetryPolicy(initial_s=0.05))
 def raises(ctx: Any) -> Any:
     known: dict[str, BaseException] = {
         "ValueError": ValueError("a value"),
@@ -116,6 +116,7 @@ async def stubborn_once_io(ctx: Any) -> None:
 @agent("waits-for-file-io", lane="io", description="As it, in the io lane.")
 def waits_for_file(ctx: Any) -> str:
     while not Path(ctx.text).exists():
+        ctx.check()
         time.sleep(0.02)
     return "there it is"
 
@@ -196,6 +197,7 @@ def prints(ctx: Any) -> str:
 
 @agent("blocks", lane="cpu", description="Blocks in C with the interpreter's lock, where no signal gets in.")
 def blocks(ctx: Any) -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})  # else the one that tells the time would end the sleep
     ctypes.PyDLL(None).sleep(60)
 
 

@@ -21,7 +21,13 @@ from stack.reset import reset
 from stack.scripts import read_procfile
 
 #: Short, so that a test sees a rescue within seconds.
-TIMES = {"A2A_LEASE_S": "6", "A2A_HEARTBEAT_S": "1", "A2A_SWEEP_S": "1", "A2A_REPUBLISH_S": "1"}
+TIMES = {
+    "A2A_LEASE_S": "6",
+    "A2A_HEARTBEAT_S": "1",
+    "A2A_SWEEP_S": "1",
+    "A2A_REPUBLISH_S": "1",
+    "A2A_STOP_GRACE_S": "2",
+}
 #: Agents that behave badly, and those of the fault tests' load, which append to the ledger that this variable names.
 AGENTS = {"A2A_AGENTS": "tests.agents,tests.faults.agents"}
 LEDGER = "A2A_TEST_LEDGER"
@@ -53,11 +59,22 @@ class Live:
         self._env = {**os.environ, **env, **stack.env}
         self.database_url = self._env["DATABASE_URL"]
         self.ledger = ledger_of(stack.state_dir)
+        self.scratch = Path(self._env["TMPDIR"])
         self.http = httpx.Client(base_url=stack.url, timeout=30)
 
     @classmethod
     def started(cls, state_dir: Path, env: dict[str, str], **options: Any) -> Live:
-        env = {**TIMES, **AGENTS, LEDGER: str(ledger_of(state_dir)), "A2A_OPEN_MODE": "1", **env}
+        state_dir.mkdir(parents=True, exist_ok=True)
+        scratch = state_dir / "tmp"
+        scratch.mkdir(exist_ok=True)
+        env = {
+            **TIMES,
+            **AGENTS,
+            LEDGER: str(ledger_of(state_dir)),
+            "A2A_OPEN_MODE": "1",
+            "TMPDIR": str(scratch),
+            **env,
+        }
         stack = Stack(state_dir, env=env, port=0, **options)
         stack.start()
         try:
@@ -96,6 +113,7 @@ class Live:
     def running(self, task_id: str) -> dict[str, Any]:
         def look() -> dict[str, Any] | None:
             task = self.task(task_id)
+            assert task["status"] not in ENDED, f"ended before it was seen running: {task}"
             return task if task["status"] == "running" else None
 
         return dict(wait_for(look, what=f"task {task_id} runs"))

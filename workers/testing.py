@@ -18,6 +18,7 @@ from celery.worker import state
 from django.test import Client, override_settings
 
 from tasks_app.brokers.options import transport_options
+from tasks_app.control import look
 from tasks_app.dispatch.loop import Dispatcher
 from tasks_app.dispatch.queues import queue_names
 from tasks_app.models import Worker
@@ -81,6 +82,7 @@ def one_process(*, slots: int = 4) -> Iterator[OneProcess]:
         thread = threading.Thread(target=dispatcher.run, name="dispatcher", daemon=True)
         thread.start()
         stack.callback(thread.join, STOP_S)
+        stack.callback(look)
         stack.callback(dispatcher.stop)
         yield OneProcess()
 
@@ -106,6 +108,7 @@ def _worker(app: Celery, running: IoLoop, runner: IoRunner, scratch: ScratchRoot
     worker: Any = TestWorkController(app=app, concurrency=len(Lane) * slots, queues=queues, **options)
     has = capacity(scratch.path)
     nodes = [node.Node(f"{lane}-{worker.hostname}", lane, slots, running, runner, has, scratch) for lane in Lane]
+    node.current().scratch.remove()
     node.set_current(nodes[0])  # in place of the one that worker_init made
     beats = [Heartbeat(each) for each in nodes]
     thread = threading.Thread(target=worker.start, name="worker", daemon=True)
@@ -116,6 +119,7 @@ def _worker(app: Celery, running: IoLoop, runner: IoRunner, scratch: ScratchRoot
         yield
     finally:
         state.should_stop = 0  # type: ignore[assignment]  # the exit code
+        app.control.broadcast("ping")  # it looks when it has received something, or every two seconds
         for beat in beats:
             beat.retire(Worker.State.OFFLINE)
             beat.end()

@@ -15,23 +15,17 @@ import pytest
 from amqp import Message
 from kombu import Connection, Exchange, Queue
 
-from stack.services import Services
-
 pytestmark = pytest.mark.services
 
 ROOT = Path(__file__).resolve().parents[2]
-NAME = "a2a.cpu.low"
+PREFIX = "validate."
+NAME = f"{PREFIX}a2a.cpu.low"
 
 
 @pytest.fixture(scope="module")
-def broker(services: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A RabbitMQ of our own: deleting and spoiling queues would take them from the workers of other tests."""
-    given = {name: url for name, url in services.items() if name != "A2A_BROKER_URL"}
-    private = Services(tmp_path_factory.mktemp("broker"), env=given)
-    try:
-        yield private.ensure()["A2A_BROKER_URL"]
-    finally:
-        private.stop()
+def broker(services: dict[str, str]) -> str:
+    """RabbitMQ, where our queues have a prefix: others would be taken from the workers of other tests."""
+    return services["A2A_BROKER_URL"]
 
 
 @pytest.fixture
@@ -45,6 +39,7 @@ def fresh(broker: str) -> Iterator[Connection]:
 
 def validate(*flags: str, **variables: str) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "A2A_OPEN_MODE": "0", "A2A_DEBUG": "0", "A2A_SECRET_KEY": secrets.token_urlsafe(64)}
+    env["A2A_QUEUE_PREFIX"] = PREFIX
     command = [sys.executable, "manage.py", "a2a", *flags]
     return subprocess.run(command, cwd=ROOT, env=env | variables, capture_output=True, text=True, timeout=60)
 
@@ -58,19 +53,19 @@ def test_a_fresh_broker_gets_every_queue_and_the_dead_letters_too(broker: str, f
     with _channel(fresh) as channel:
         assert channel.queue_declare(NAME, passive=True).queue == NAME
         # What a worker refuses arrives where nobody loses it.
-        channel.exchange_declare("a2a.dead", "fanout", passive=True)
-        assert channel.queue_declare("a2a.dead", passive=True).queue == "a2a.dead"
+        channel.exchange_declare(f"{PREFIX}a2a.dead", "fanout", passive=True)
+        assert channel.queue_declare(f"{PREFIX}a2a.dead", passive=True).queue == f"{PREFIX}a2a.dead"
 
 
 def test_what_waits_and_who_consumes_is_told(broker: str, fresh: Connection) -> None:
     assert validate("--validate-queues", A2A_BROKER_URL=broker).returncode == 0
     with _channel(fresh) as channel:
-        channel.basic_publish_confirm(Message(b"x"), exchange="a2a", routing_key=NAME)
-        channel.basic_consume("a2a.system", callback=lambda message: None)
+        channel.basic_publish_confirm(Message(b"x"), exchange=f"{PREFIX}a2a", routing_key=NAME)
+        channel.basic_consume(f"{PREFIX}a2a.system", callback=lambda message: None)
         lines = validate("--validate-queues", A2A_BROKER_URL=broker).stdout.splitlines()
     told = {line.split()[0]: line.split() for line in lines}
     assert told[NAME][2:6] == ["ready", "1", "consumers", "0"]
-    assert told["a2a.system"][2:6] == ["ready", "0", "consumers", "1"]
+    assert told[f"{PREFIX}a2a.system"][2:6] == ["ready", "0", "consumers", "1"]
 
 
 def test_a_queue_of_another_type_is_named_with_what_to_do(broker: str, fresh: Connection) -> None:
@@ -80,19 +75,19 @@ def test_a_queue_of_another_type_is_named_with_what_to_do(broker: str, fresh: Co
     assert (done.returncode, done.stderr) == (1, "")
     [wrong] = [line for line in done.stdout.splitlines() if "WRONG" in line]
     assert wrong.startswith(NAME)
-    assert "the queue a2a.cpu.low exists with other arguments: inequivalent arg 'x-" in wrong
-    assert "made anew with x-queue-type=quorum, x-dead-letter-exchange=a2a.dead" in wrong
+    assert f"the queue {NAME} exists with other arguments: inequivalent arg 'x-" in wrong
+    assert f"made anew with x-queue-type=quorum, x-dead-letter-exchange={PREFIX}a2a.dead" in wrong
     assert f"rabbitmqctl delete_queue -p VHOST {NAME}" in wrong
     assert done.stdout.splitlines()[-1] == "queues: 1 of 10 wrong"
 
 
 def test_an_exchange_of_another_type_is_named_as_an_exchange(broker: str, fresh: Connection) -> None:
     with _channel(fresh) as channel:
-        Exchange("a2a.dead", "topic", durable=True)(channel).declare()
+        Exchange(f"{PREFIX}a2a.dead", "topic", durable=True)(channel).declare()
     done = validate("--validate-queues", A2A_BROKER_URL=broker)
     assert done.returncode == 1
     [wrong] = [line for line in done.stdout.splitlines() if "WRONG" in line]
-    assert "the exchange a2a.dead exists with other arguments" in wrong
+    assert f"the exchange {PREFIX}a2a.dead exists with other arguments" in wrong
 
 
 @pytest.mark.parametrize("account", ["guest:wrong", "nobody:guest"])
@@ -147,6 +142,6 @@ def _forget(connection: Connection) -> None:
     lanes = [f"a2a.{lane}.{priority}" for lane in ("cpu", "io") for priority in ("critical", "high", "normal", "low")]
     with _channel(connection) as channel:
         for name in [*lanes, "a2a.system", "a2a.dead"]:
-            channel.queue_delete(name)
+            channel.queue_delete(f"{PREFIX}{name}")
         for name in ("a2a", "a2a.dead"):
-            channel.exchange_delete(name)
+            channel.exchange_delete(f"{PREFIX}{name}")

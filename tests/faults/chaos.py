@@ -26,7 +26,7 @@ from tests.live import wait_for
 LANES = ("worker-cpu", "worker-io")
 OTHERS = ("web", "dispatcher", "worker-system", "beat")
 SERVERS = ("postgresql", "redis", "rabbitmq")
-PAUSE_S = 1.0
+PAUSE_S = 0.5
 REPEATS = 100
 
 

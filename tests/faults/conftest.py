@@ -19,9 +19,9 @@ from tests.live import Live
 def batch() -> list[Item]:
     """Some of everything, the same each time: enough in both lanes to be hit in the middle."""
     rng = random.Random(7)
-    some = [*islice(mixed(rng), 30), *images(rng, 8)]
-    some += [timed("ledger-io", seconds=3.0, door="a2a") for _ in range(4)]
-    some += [timed("ledger-cpu", seconds=0.8, door="a2a") for _ in range(6)]
+    some = [*islice(mixed(rng, longest_s=2.0), 30), *images(rng, 8)]
+    some += [timed("ledger-io", seconds=2.0, door="a2a") for _ in range(4)]
+    some += [timed("ledger-cpu", seconds=0.6, door="a2a") for _ in range(4)]
     rng.shuffle(some)
     return some
 

@@ -69,19 +69,19 @@ def timed(agent: str, *, seconds: float, steps: int = 4, at_first: str = "", **m
     return Item(agent, parameters={"seconds": seconds, "steps": steps, "at_first": at_first}, **more)
 
 
-def mixed(rng: random.Random) -> Iterator[Item]:
+def mixed(rng: random.Random, *, longest_s: float = 8.0) -> Iterator[Item]:
     """Without end: most are short, of both lanes and all priorities; some fail, wait, are long or cancelled."""
     agents = {"ledger-io": 5, "ledger-cpu": 2, "ledger-limited": 1}
     first = {"": 16, "fails": 2, "retries": 1, "snoozes": 1}
     while True:
         yield timed(
             rng.choices(tuple(agents), tuple(agents.values()))[0],
-            seconds=rng.uniform(3.0, 8.0) if rng.random() < 0.06 else rng.uniform(0.02, 0.6),
+            seconds=rng.uniform(3 / 8, 1) * longest_s if rng.random() < 0.06 else rng.uniform(0.02, 0.6),
             steps=rng.randint(1, 5),
             at_first=rng.choices(tuple(first), tuple(first.values()))[0],
             door=rng.choice(DOORS),
             priority=rng.choice(PRIORITIES),
-            delay_s=rng.uniform(0.5, 4.0) if rng.random() < 0.15 else 0.0,
+            delay_s=rng.uniform(1 / 16, 1 / 2) * longest_s if rng.random() < 0.15 else 0.0,
             cancel_at=rng.choices(("", "pending", "running"), (17, 1, 2))[0],
         )
 

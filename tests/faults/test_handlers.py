@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import uuid4
+
 import pytest
 
 from tests.live import Live, wait_for
@@ -10,7 +12,10 @@ pytestmark = pytest.mark.services
 
 
 def both_slots_work(live: Live) -> None:
-    ids = [live.submit("sleep-cpu", parameters={"seconds": 0.5, "steps": 1}) for _ in range(2)]
+    go = live.ledger.with_name(f"go-{uuid4()}")
+    ids = [live.submit("waits-for-file-cpu", str(go)) for _ in range(2)]
+    wait_for(lambda: live.statuses(ids)["running"] == 2, what="two run at once")
+    go.touch()
     assert [live.ended(task_id)["status"] for task_id in ids] == ["completed", "completed"]
 
 
@@ -32,7 +37,7 @@ def test_a_handler_that_ignores_a_cancel_is_killed_and_its_slot_lives_on(live: L
 
 
 def test_a_coroutine_that_swallows_its_cancellation_is_fenced_and_reported_and_holds_its_slot(live: Live) -> None:
-    task_id = live.submit("swallows", "9")
+    task_id = live.submit("swallows", "7")
     live.running(task_id)
     assert live.http.post(f"/api/v1/tasks/{task_id}/cancel/").json()["status"] == "cancelled"
     wait_for(
@@ -41,7 +46,9 @@ def test_a_coroutine_that_swallows_its_cancellation_is_fenced_and_reported_and_h
     )
     assert not released(live, task_id)
     assert live.ended(live.submit("echo"))["status"] == "completed"
-    # Longer than its lease of six seconds: the slot is its own until it stops.
+    # Its worker goes on to extend the lease of six seconds: the slot is its own until it stops.
+    extended = "SELECT lease_expires_at > ended_at + interval '6.5 s' FROM tasks_app_taskattempt WHERE task_id = %s"
+    wait_for(lambda: live.sql(extended, task_id) == [(True,)], timeout_s=3, what="its lease is extended")
     wait_for(lambda: released(live, task_id), what="it ends by itself")
     assert live.task(task_id)["status"] == "cancelled"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -95,9 +94,13 @@ def test_a_handler_may_print_megabytes(live: Live) -> None:
 
 
 def test_a_handler_that_blocks_in_c_is_killed_after_its_timeout(live: Live) -> None:
-    task = live.ended(live.submit("blocks", timeout_s=1))
+    task_id = live.submit("blocks", timeout_s=1)
+    pid = live.running(task_id)["attempts"][0]["pid"]
+    task = live.ended(task_id)
     assert (task["status"], task["error"]["code"]) == ("failed", "timeout")
-    wait_for(lambda: released(live, task["id"]), timeout_s=20, what="its process is killed")
+    wait_for(lambda: not Path(f"/proc/{pid}").exists(), timeout_s=20, what="its process is killed")
+    wait_for(lambda: released(live, task_id), timeout_s=20, what="its slot is free")
+    assert [attempt["outcome"] for attempt in attempts(live, task_id)] == ["timed_out"]
     both_slots_work(live)
 
 
@@ -126,6 +129,6 @@ def test_no_scratch_folder_outlives_its_attempt(live: Live) -> None:
     for text in ("modest", "disk", "disk-in-many-files"):
         live.ended(live.submit("greedy", text))
     both_slots_work(live)
-    folders = list(Path(tempfile.gettempdir()).glob("a2a-scratch-*"))
+    folders = list(live.scratch.glob("a2a-scratch-*"))
     assert folders
     wait_for(lambda: not [path for folder in folders for path in folder.glob("*")], what="all are empty")

@@ -31,7 +31,7 @@ def test_a_service_that_answers_nothing_for_longer_than_a_lease_loses_nothing(
 ) -> None:
     """Its connections stay open; whoever waits for it waits, and goes on when it does."""
     load.under_way()
-    over_at = time.monotonic() + float(TIMES["A2A_LEASE_S"]) + 2
+    over_at = time.monotonic() + float(TIMES["A2A_LEASE_S"]) + 1
     with stopped(family(service.pid(name))):
         wait_for(lambda: time.monotonic() > over_at, what="more than a lease has passed")
     load.ends_well()
@@ -80,7 +80,7 @@ def test_a_message_that_is_delivered_a_hundred_times_runs_its_task_once(
 ) -> None:
     load = Load(live)
     with stopped(family(live.stack.pid(process))):
-        item = load.submit(timed(agent, seconds=0.5))
+        item = load.submit(timed(agent, seconds=2.0))
         admitted = "SELECT 1 FROM tasks_app_task WHERE id = %s AND admitted_at IS NOT NULL"
         wait_for(lambda: live.sql(admitted, item.task_id), what="the task is admitted")
         broker.repeat(live, [item.task_id], times=100)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from subprocess import Popen
@@ -69,9 +69,9 @@ def is_well_recorded(live: Live, task_id: str, outcomes: list[str]) -> None:
     assert ([row[0] for row in events], spent) == (list(range(1, newest + 1)), 1)
 
 
-def moves_on(live: Live, lane: str, worker: Worker, tell: Told) -> None:
+def moves_on(live: Live, lane: str, worker: Worker, tell: Told, agents: Sequence[str] = ()) -> None:
     """Tells the worker to stop while it runs a task of each kind: another completes them, and it is gone."""
-    ids = [live.submit(agent) for agent in RUNNING[lane]]
+    ids = [live.submit(agent) for agent in agents or RUNNING[lane]]
     for task_id in ids:
         live.running(task_id)
     another(live, lane)
@@ -111,7 +111,7 @@ def test_the_button_in_flower_shuts_down_in_the_same_way(live: Live, services: d
         celery.control.shutdown(destination=[name])
 
     with alone(live, "io") as worker:
-        moves_on(live, "io", worker, tell)
+        moves_on(live, "io", worker, tell, ["willing-once-io"])
 
 
 def is_draining(live: Live, worker: Worker) -> None:
@@ -120,14 +120,16 @@ def is_draining(live: Live, worker: Worker) -> None:
 
 
 @pytest.mark.parametrize("lane", LANES)
-def test_a_worker_started_later_runs_what_was_running_and_what_was_reserved(live: Live, lane: str) -> None:
+def test_a_worker_started_later_runs_what_was_running_and_what_was_reserved(
+    live: Live, lane: str, tmp_path: Path
+) -> None:
     with alone(live, lane, A2A_IO_SLOTS="2", A2A_SHUTDOWN_GRACE_S="0") as worker:
-        agent = {"cpu": "sleep-cpu", "io": "sleep"}[lane]
-        ids = [live.submit(agent, parameters={"seconds": 2, "steps": 20}) for _ in range(6)]
+        ids = [live.submit(f"waits-for-file-{lane}", str(tmp_path / "file")) for _ in range(6)]
         wait_for(lambda: live.statuses(ids)["running"] == 2, what="both slots work")
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(EXIT_S) == 0
         assert live.statuses(ids) == {"pending": 6}
+        (tmp_path / "file").touch()
     again = [task_id for task_id in ids if live.ended(task_id)["attempt"] > 1]
     assert len(again) == 2
     for task_id in ids:

@@ -47,7 +47,7 @@ def test_a_worker_that_was_stopped_past_the_lease_writes_in_vain_while_its_task_
     live: Live, agent: str, process: str
 ) -> None:
     load = Load(live)
-    task_id = load.submit(late(agent, seconds=2, again_s=8)).task_id
+    task_id = load.submit(late(agent, seconds=2, again_s=5)).task_id
     live.running(task_id)
     with second(live, process) as other:
         with stopped(family(live.stack.pid(process))):

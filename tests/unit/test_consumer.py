@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from celery import Celery
 from celery.concurrency.base import BasePool
+from celery.signals import worker_init
 from celery.worker import WorkController
 
 from a2a_project.celery import app
@@ -31,6 +32,12 @@ def consumer(*lanes: Lane) -> Consumer:
     worker: Any = WorkController(app=own, concurrency=SLOTS, pool=BasePool)
     made: Consumer = worker.consumer
     return made
+
+
+@pytest.fixture(autouse=True)
+def _no_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Our receiver would make this process a worker's."""
+    monkeypatch.setattr(worker_init, "receivers", [])
 
 
 @pytest.mark.parametrize(

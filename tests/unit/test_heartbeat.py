@@ -140,6 +140,7 @@ def test_on_the_event_loop_silence_is_told_by_its_recorder(factory: Factory, mon
     assert loop.silent() == {claim.attempt_id}
     loop.stop(claim.attempt_id)
     assert loop.silent() == set()  # said once: it is being stopped
+    loop.close()
 
 
 def test_a_worker_announces_its_agents_and_what_it_has(heartbeat: Heartbeat) -> None:

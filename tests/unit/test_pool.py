@@ -41,6 +41,7 @@ def test_a_pool_tells_of_a_dead_child_before_it_starts_another(monkeypatch: pyte
         assert told.dead[0] == (pid, 7, 1)
         assert told.statuses[pid]() == 7
     finally:
+        processes._cache.clear()  # type: ignore[attr-defined]  # what died with its child would be waited for
         processes.terminate()
         processes.join()
 

@@ -234,7 +234,10 @@ def test_an_ear_hears_again_when_redis_is_back(services: dict[str, str], setting
 
 
 @pytest.mark.parametrize("url", [AWAY, ""])
-async def test_a_follower_is_woken_by_the_poll_alone_when_no_bell_rings(settings: Any, url: str) -> None:
+async def test_a_follower_is_woken_by_the_poll_alone_when_no_bell_rings(
+    settings: Any, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wakeups, "POLL_S", 0.02)
     settings.REDIS_URL = url
     latest = Latest()
     hub, task_id = Hub(latest), uuid4()
@@ -243,10 +246,10 @@ async def test_a_follower_is_woken_by_the_poll_alone_when_no_bell_rings(settings
             for generation in (1, 2):
                 latest.generations[task_id] = generation
                 changed.clear()
-                await asyncio.wait_for(changed.wait(), timeout=wakeups.POLL_S + 0.5)
+                await asyncio.wait_for(changed.wait(), timeout=10)
     finally:
         await hub.close()
-    assert latest.asked == [{task_id}] * 2
+    assert latest.asked[:2] == [{task_id}] * 2
 
 
 async def test_one_poll_asks_for_all_and_wakes_those_that_changed(away: None, monkeypatch: pytest.MonkeyPatch) -> None:
