@@ -8,10 +8,11 @@ is answered with the buffers that each verb touched. To follow the engine, chang
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -27,11 +28,14 @@ from benchmarks.seed import new_task
 from tasks_app import engine
 from tasks_app.a2a.extension import TaskOptions
 from tasks_app.authentication import Caller
+from tasks_app.dispatch import heads
+from tasks_app.dispatch.heads import Heads
 from tasks_app.dispatch.plan import Plan, Rules
 from tasks_app.engine import Claim, ClaimRequest, Finish, Hint, Steps, Write
+from tasks_app.engine.admit import GroupKey
 from tasks_app.models import Client, Outcome
 from tasks_app.policies import BreakerPolicy
-from tasks_app.status import TERMINAL, Lane, TaskStatus
+from tasks_app.status import TERMINAL, Lane, Priority, TaskStatus
 from workers.context import Context
 from workers.scratch import Scratch
 
@@ -41,6 +45,10 @@ class Cycle:
     """What one call leaves for the next."""
 
     caller: Caller
+    #: What the dispatcher remembers of the groups that wait.
+    heads: Heads
+    #: From which the last task was taken.
+    group: GroupKey
     hint: Hint | None = None
     claim: Claim | None = None
     records: list[Any] = field(default_factory=list)
@@ -57,15 +65,34 @@ class Cycle:
 
 
 def submit(cycle: Cycle) -> Callable[[], Any]:
-    task = new_task(cycle.caller, "noop", TaskOptions())
+    """Of the group that the last was taken from, so that as many wait and run as before."""
+    lane, priority, agent, client_id = group = cycle.group
+    known = new_task(cycle.caller, agent, TaskOptions())
+    task = replace(known, lane=Lane(lane), priority=Priority(priority), client_id=client_id)
+    cycle.heads.changed(group)
     return lambda: engine.run(engine.create, [task])
 
 
+def look(cycle: Cycle) -> Callable[[], Any]:
+    """A round that looks at all groups: the dispatcher's every 0.2 s at most, if they are many."""
+
+    def call() -> None:
+        admission = engine.run(engine.admit, lambda scene: Plan({}, Rules(), scene, served={}))
+        cycle.heads.learn(admission.known, everything=True)
+
+    return call
+
+
 def admit(cycle: Cycle) -> Callable[[], Any]:
+    """A round between two of those."""
+    known = cycle.heads.known()
+    assert known is not None
+
     def call() -> None:
         room = {Lane.CPU: 1}
-        admission = engine.run(engine.admit, lambda scene: Plan(room, Rules(), scene, served={}))
-        (cycle.hint,) = admission.hints
+        admission = engine.run(engine.admit, lambda scene: Plan(room, Rules(), scene, served={}), known=known)
+        cycle.heads.learn(admission.known, everything=False)
+        (cycle.hint,), (cycle.group,) = admission.hints, admission.known.changed
 
     return call
 
@@ -107,6 +134,7 @@ BREAKERS = {"noop": BreakerPolicy(rate=0.5), "echo": BreakerPolicy(rate=0.5)}
 #: Each needs what the one before it left.
 LIFE: dict[str, Callable[[Cycle], Callable[[], Any]]] = {
     "submit": submit,
+    "look": look,
     "admit": admit,
     "claim": claim,
     "finish": finish,
@@ -127,7 +155,10 @@ VERBS = {**LIFE, **SWEEPS}
 
 def main() -> None:
     client = Client.objects.order_by("id")[0]
-    cycle = Cycle(Caller(client_id=client.pk, name=client.name))
+    heads.REMEMBER_S = 60.0  # whatever the other verbs take
+    group = GroupKey(Lane.CPU, Priority.NORMAL, "noop", client.pk)
+    cycle = Cycle(Caller(client_id=client.pk, name=client.name), heads.Heads(), group)
+    _share_a_core()
     for line in sys.stdin:
         asked = json.loads(line)
         answer: Any
@@ -138,6 +169,19 @@ def main() -> None:
         else:
             answer = _times(cycle, asked["verbs"], asked["times"])
         print(json.dumps(answer), flush=True)
+
+
+def _share_a_core() -> None:
+    """Binds this process and its server process to one core: else it is chance whether a call has to wake another."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        server = cursor.fetchone()[0]
+    core = {min(os.sched_getaffinity(0))}
+    for pid in (0, server):
+        try:
+            os.sched_setaffinity(pid, core)
+        except OSError as error:
+            print(f"  could not bind process {pid} to a core, which blurs the figures: {error}", file=sys.stderr)
 
 
 def _times(cycle: Cycle, verbs: list[str], count: int) -> dict[str, list[float]]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import psycopg
 from a2a.types import Message, Part, Role
 
+from tasks_app.status import Priority
+
 CLIENTS = 20
 #: (agent, lane) in the order of the remainder that picks it.
 AGENTS = (("noop", "cpu"), ("busy", "cpu"), ("sleep-cpu", "cpu"), ("imaging", "cpu"), ("echo", "io"), ("sleep", "io"))
@@ -24,16 +26,19 @@ CREATE FUNCTION bench_uuid7(at timestamptz) RETURNS uuid LANGUAGE sql VOLATILE A
 $$
 """
 
-# One a second, so that a million span twelve days: nothing is old enough to be pruned in either database.
+# One a second, so that a million span twelve days: nothing is old enough to be pruned in either database. The first
+# of each kind of row are one of each client, agent and priority, so that in both databases as many groups wait.
 MADE = """
 CREATE TEMP TABLE made ON COMMIT DROP AS
 SELECT bench_uuid7(at) AS id, gen_random_uuid() AS attempt_id, at, n,
-       (SELECT min(id) FROM tasks_app_client) + (hashint4(n) & 1023) %% %(clients)s AS client_id,
-       (%(agents)s::text[])[1 + (hashint4(n + 7) & 1023) %% %(kinds)s] AS agent,
-       (%(lanes)s::text[])[1 + (hashint4(n + 7) & 1023) %% %(kinds)s] AS lane,
-       (ARRAY[0, 1, 2, 2, 2, 2, 2, 3, 3, 3])[1 + (hashint4(n + 13) & 1023) %% 10]::smallint AS priority
-FROM (SELECT n, now() - (%(total)s - n) * interval '1 second' AS at
-      FROM generate_series(%(first)s::int, %(last)s::int) n) made
+       (SELECT min(id) FROM tasks_app_client) + client AS client_id,
+       (%(agents)s::text[])[1 + kind] AS agent, (%(lanes)s::text[])[1 + kind] AS lane, priority::smallint
+FROM (SELECT n, now() - (%(total)s - n) * interval '1 second' AS at,
+             CASE WHEN k < %(groups)s THEN k ELSE hashint4(n) & 1023 END %% %(clients)s AS client,
+             CASE WHEN k < %(groups)s THEN k / %(clients)s ELSE hashint4(n + 7) & 1023 END %% %(kinds)s AS kind,
+             CASE WHEN k < %(groups)s THEN k / (%(clients)s * %(kinds)s)
+                  ELSE (ARRAY[0, 1, 2, 2, 2, 2, 2, 3, 3, 3])[1 + (hashint4(n + 13) & 1023) %% 10] END AS priority
+      FROM (SELECT n, n - %(begin)s AS k FROM generate_series(%(first)s::int, %(last)s::int) n) numbered) made
 """
 
 REQUEST = """
@@ -127,9 +132,10 @@ def seed(url: str, *, finished: int, pending: int) -> None:
             (RUNNING, 2, (RUN, ATTEMPT_LIVE)),
             (pending, 1, (PENDING,)),
         ):
-            for first in range(last + 1, last + count + 1, CHUNK):
+            begin = last + 1
+            for first in range(begin, begin + count, CHUNK):
                 until = min(first + CHUNK - 1, last + count)
-                _insert(conn, first, until, total, events, statements)
+                _insert(conn, begin, first, until, total, events, statements)
             last += count
         conn.execute("VACUUM ANALYZE")
         conn.execute("CHECKPOINT")
@@ -137,6 +143,7 @@ def seed(url: str, *, finished: int, pending: int) -> None:
 
 def _insert(
     conn: psycopg.Connection[tuple[object, ...]],
+    begin: int,
     first: int,
     last: int,
     total: int,
@@ -144,10 +151,12 @@ def _insert(
     statements: tuple[str, ...],
 ) -> None:
     params = {
+        "begin": begin,
         "first": first,
         "last": last,
         "total": total,
         "events": events,
+        "groups": CLIENTS * len(AGENTS) * len(Priority),
         "clients": CLIENTS,
         "agents": [name for name, _ in AGENTS],
         "lanes": [lane for _, lane in AGENTS],
