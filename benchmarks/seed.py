@@ -18,7 +18,7 @@ from tasks_app.authentication import Caller
 from tasks_app.engine import NewTask
 from tasks_app.models import Client
 from tasks_app.status import Priority
-from tasks_app.wakeups import arrived, bell
+from tasks_app.wakeups import accepted, bell
 
 BATCH = 500
 
@@ -30,7 +30,7 @@ def main(agent: str, tasks: str, priority: str, parameters: str) -> None:
     new = [new_task(caller, agent, options) for _ in range(int(tasks))]
     for start in range(0, len(new), BATCH):
         engine.run(engine.create, new[start : start + BATCH])
-        bell.ring(arrived([options.priority]))
+        bell.ring(accepted(new[start : start + BATCH]))
 
 
 def local() -> Caller:

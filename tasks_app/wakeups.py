@@ -13,7 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 import redis
@@ -30,8 +30,11 @@ log = logging.getLogger(__name__)
 DISPATCH = "a2a:dispatch"
 #: Rung to the dispatcher: limits, pauses or workers have changed.
 LOOK = "look"
-#: Rung to the dispatcher with a priority: tasks have come, none more urgent than that.
+#: Rung to the dispatcher with a priority: tasks have come, none more urgent than that. With the rest of a group,
+#: ``new:<priority>:<lane>:<client>:<agent>``: they are of that group.
 NEW = "new"
+#: More groups than these are rung for as one.
+GROUPS_MAX = 20
 POLL_S = 1.0
 #: After a failure the bell is left alone this long, so that a Redis that is away slows nobody down.
 RETRY_S = 1.0
@@ -41,6 +44,21 @@ _SYNC: dict[str, Any] = {**_TIMEOUTS, "retry": Retry(NoBackoff(), 0)}
 _ASYNC: dict[str, Any] = {**_TIMEOUTS, "retry": AsyncRetry(NoBackoff(), 0)}
 
 Ring = tuple[str, str]
+
+
+class Accepted(Protocol):
+    """What is asked of a task that has been accepted."""
+
+    @property
+    def priority(self) -> int: ...
+    @property
+    def lane(self) -> str: ...
+    @property
+    def client_id(self) -> int: ...
+    @property
+    def agent(self) -> str: ...
+
+
 Latest = Callable[[list[UUID]], Awaitable[dict[UUID, int]]]
 
 
@@ -64,9 +82,17 @@ def rings(lane: str, task_ids: Iterable[UUID], *, freed: int = 0) -> list[Ring]:
 
 
 def arrived(priorities: Iterable[int]) -> list[Ring]:
-    """What to ring after tasks of these priorities were accepted, or became others'."""
+    """What to ring after tasks of these priorities have come, whatever their groups."""
     most_urgent = min(priorities, default=None)
     return [] if most_urgent is None else [(DISPATCH, f"{NEW}:{most_urgent}")]
+
+
+def accepted(tasks: Iterable[Accepted]) -> list[Ring]:
+    """What to ring after these tasks were accepted."""
+    groups = {(task.priority, task.lane, task.client_id, task.agent) for task in tasks}
+    if len(groups) > GROUPS_MAX:
+        return arrived(group[0] for group in groups)
+    return [(DISPATCH, ":".join((NEW, *map(str, group)))) for group in sorted(groups)]
 
 
 def cancelled(tasks: Sequence[Cancelled]) -> list[Ring]:
@@ -82,8 +108,10 @@ def merged(bells: Iterable[Ring]) -> list[Ring]:
     new: list[int] = []
     for channel, text in bells:
         lane, _, count = text.partition(":")
-        if lane == NEW:
+        if lane == NEW and count.isdigit():
             new.append(int(count))
+        elif lane == NEW:
+            channels[channel, text] = None
         elif count:
             freed[lane] += int(count)
         else:

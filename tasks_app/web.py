@@ -22,7 +22,7 @@ from tasks_app.groupcommit import Flusher
 from tasks_app.reads import EventRecord
 from tasks_app.status import INTERRUPTED, TERMINAL, TaskStatus
 from tasks_app.throttle import AsyncThrottle
-from tasks_app.wakeups import AsyncBell, Hub, arrived, cancelled
+from tasks_app.wakeups import AsyncBell, Hub, accepted, cancelled
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -119,7 +119,7 @@ class Web:
         limited = any(item.max_queued is not None for item in items)
         created = await self._line.run(engine.create_within if limited else engine.create, items)
         metrics.created(items, created)
-        self._bell.ring(arrived(item.priority for item in items))
+        self._bell.ring(accepted(items))
         return created
 
     async def _latest(self, task_ids: list[UUID]) -> dict[UUID, int]:

@@ -29,7 +29,7 @@ from tasks_app.authentication import Caller
 from tasks_app.engine import Created, NewTask
 from tasks_app.models import Task
 from tasks_app.status import TERMINAL
-from tasks_app.wakeups import arrived, bell
+from tasks_app.wakeups import accepted, arrived, bell
 
 FIELDS = ("agent", "message", "metadata", *extension.FIELDS)
 CHANGEABLE = ("priority", "run_after")
@@ -109,7 +109,7 @@ class TaskViewSet(ReadOnlyModelViewSet[Task]):
         verb = engine.create if item.max_queued is None else engine.create_within
         created = engine.run(verb, [item])[0]
         metrics.created([item], [created])
-        return self._made(operations.accepted(created, self._caller), item.priority)
+        return self._made(operations.accepted(created, self._caller))
 
     @extend_schema(request=ChangeSerializer, responses={200: TaskDetailSerializer, **errors(400, 404, 409)})
     def partial_update(self, request: Request, pk: str) -> Response:
@@ -139,7 +139,7 @@ class TaskViewSet(ReadOnlyModelViewSet[Task]):
             raise TaskNotFoundError(f"no task '{task.id}'")
         operations.accepted(created[0], self._caller)
         metrics.created([Task.objects.get(id=created[0].task_id)], created)
-        return self._made(created[0], task.priority)
+        return self._made(created[0])
 
     @extend_schema(request=None, responses={200: TaskDetailSerializer, **errors(404, 409)})
     @action(detail=True, methods=["post"])
@@ -155,9 +155,9 @@ class TaskViewSet(ReadOnlyModelViewSet[Task]):
     def _caller(self) -> Caller:
         return self.request.user  # type: ignore[return-value]
 
-    def _made(self, created: Created, priority: int) -> Response:
-        bell.ring(arrived([priority]))
+    def _made(self, created: Created) -> Response:
         task = Task.objects.select_related("client", "request").get(id=created.task_id)
+        bell.ring(accepted([task]))
         code = status.HTTP_200_OK if created.repeated else status.HTTP_201_CREATED
         headers = {"Location": f"/api/v1/tasks/{task.id}/"}
         return Response(TaskDetailSerializer(task).data, status=code, headers=headers)

@@ -10,12 +10,13 @@ from celery import Celery
 from django.db import Error, connection
 
 from tasks_app import engine, metrics
+from tasks_app.dispatch.heads import REMEMBER_S, Heads
 from tasks_app.dispatch.plan import Plan, Rules
 from tasks_app.dispatch.publisher import Publisher, PublishFailed
 from tasks_app.dispatch.rules import View, look
 from tasks_app.dispatch.window import Window
 from tasks_app.engine import Hint
-from tasks_app.engine.admit import Scene
+from tasks_app.engine.admit import GroupKey, Scene
 from tasks_app.status import Lane, Priority
 from tasks_app.wakeups import DISPATCH, LOOK, NEW, POLL_S, Ear, bell, rings
 
@@ -38,6 +39,7 @@ class Dispatcher:
         self._publisher = Publisher(app)
         self._ear = Ear(DISPATCH)
         self._window = Window()
+        self._heads = Heads()
         self._view = View(rules=Rules(), slots={})
         self._served: dict[int, float] = {}
         self._looked_at = 0.0
@@ -87,15 +89,28 @@ class Dispatcher:
             lane, _, count = text.partition(":")
             if count.isdigit() and lane in Lane.values:
                 self._window.freed(Lane(lane), int(count))
-            elif count.isdigit() and lane == NEW:
-                self._newest = min(self._newest, int(count))
+            elif lane == NEW:
+                self._arrived(count)
             elif text == LOOK:
                 self._looked_at = 0.0
+
+    def _arrived(self, text: str) -> None:
+        priority, _, group = text.partition(":")
+        lane, _, rest = group.partition(":")
+        client_id, _, agent = rest.partition(":")
+        if not priority.isdigit():
+            return
+        self._newest = min(self._newest, int(priority))
+        if client_id.isdigit() and agent:
+            self._heads.changed(GroupKey(lane, int(priority), agent, int(client_id)))
+        else:
+            self._heads.forget()
 
     def _look(self) -> None:
         now = time.monotonic()
         before, self._view = self._view.rules, look()
         self._take_back(before, self._view.rules)
+        self._heads.forget()
         self._window.resize(self._view.slots, elapsed_s=now - self._looked_at)
         self._looked_at = now
 
@@ -119,14 +134,16 @@ class Dispatcher:
             plans.append(Plan(room, rules, scene, served=self._served))
             return plans[-1]
 
-        admission = engine.run(engine.admit, plan, rates=rules.rates, probing=sorted(rules.probing))
+        known = self._heads.known()
+        admission = engine.run(engine.admit, plan, known=known, rates=rules.rates, probing=sorted(rules.probing))
+        self._heads.learn(admission.known, everything=known is None)
         self._served = plans[-1].served if len(plans[-1].served) < SERVED_MAX else {}
         self._window.counted(admission.in_flight, admission.admitted)
         self._newest = Priority.LOW
         # A full batch says that there is more to admit at once.
         full = len(admission.hints) >= BATCH_MAX
         wait_s = 0.0 if full else max(SHORTEST_S, admission.next_due_s or POLL_S)
-        self._due_at = time.monotonic() + min(POLL_S, wait_s)
+        self._due_at = time.monotonic() + min(wait_s, POLL_S if known is None else REMEMBER_S)
         self._publish(admission.hints)
 
     def _sweep_if_late(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
@@ -49,6 +49,16 @@ class Waiting(NamedTuple):
     key: GroupKey
     level: int
     due_in_s: float
+
+
+class Known(NamedTuple):
+    """The groups that wait, as a look before found them: when the oldest task of each is due, in seconds since 1970.
+
+    ``changed`` are those to look at again: tasks of theirs have come or were taken since.
+    """
+
+    heads: Mapping[GroupKey, float]
+    changed: Collection[GroupKey] = ()
 
 
 class Flight(NamedTuple):
@@ -120,19 +130,22 @@ class Chooser(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admission:
-    """What a round admitted, most urgent first, and what it left: tasks in flight, in the broker, the next one due."""
+    """What a round admitted, most urgent first, and what it left: tasks in flight, in the broker, the next one due.
+
+    ``known`` is what it knows of the groups that wait, for the next round.
+    """
 
     hints: list[Hint]
     in_flight: dict[Lane, int]
     admitted: dict[tuple[Lane, int], int]
     next_due_s: float | None
+    known: Known
 
 
-LOCK_SQL = "SELECT pg_advisory_xact_lock(%(key)s::int, %(of)s::int)"
+LOCK_SQL = "SELECT pg_advisory_xact_lock(%(key)s::int, %(of)s::int)::text, extract(epoch FROM now())::float8"
 
 FLIGHTS = """
-SELECT lane, agent, client_id, worker, memory_mb, cores, disk_mb, count(*)::int, priority::int, NULL::int,
-       NULL::float8
+SELECT lane, agent, client_id, worker, memory_mb, cores, disk_mb, count(*)::int, priority::int, NULL::float8
 FROM (
     SELECT lane, agent, client_id, '' AS worker, memory_mb, cores, disk_mb, priority FROM tasks_app_task
     WHERE status = 'pending' AND admitted_at IS NOT NULL
@@ -160,16 +173,27 @@ WITH RECURSIVE head AS (
         ORDER BY lane, priority, agent, client_id, run_after LIMIT 1) next
 )
 """
-GROUPS = f"""
-{HEADS}
-SELECT lane, agent, client_id, NULL, NULL::int, NULL::float8, NULL::int, NULL::int, priority::int,
-       GREATEST(0, priority - floor(GREATEST(0, extract(epoch FROM now() - run_after)) / %(ageing_s)s))::int,
-       extract(epoch FROM run_after - now())::float8
-FROM head
+_HEAD = """
+SELECT head.lane, head.agent, head.client_id, NULL, NULL::int, NULL::float8, NULL::int, NULL::int, head.priority::int,
+       extract(epoch FROM head.run_after)::float8
+"""
+GROUPS = f"{HEADS} {_HEAD} FROM head"
+# The same of these groups only.
+CHANGED = f"""
+{_HEAD}
+FROM unnest(%(lane)s::text[], %(priority)s::smallint[], %(agent)s::text[], %(client_id)s::bigint[])
+         AS changed(lane, priority, agent, client_id),
+LATERAL (
+    SELECT lane, priority, agent, client_id, run_after FROM tasks_app_task
+    WHERE status = 'pending' AND admitted_at IS NULL AND lane = changed.lane AND priority = changed.priority
+      AND agent = changed.agent AND client_id = changed.client_id
+    ORDER BY run_after LIMIT 1
+) head
 """  # noqa: S608
 
 # A statement of its own after the lock: the snapshot of the one that takes it is older than the lock.
 LOOK = f"({FLIGHTS}) UNION ALL ({GROUPS})"
+LOOK_AGAIN = f"({FLIGHTS}) UNION ALL ({CHANGED})"
 
 # What needs nothing of a worker leaves nothing to choose: it is marked as it is found. The others have to be placed.
 TAKE = f"""
@@ -246,23 +270,30 @@ WHERE id = ANY(%(task_id)s::uuid[]) AND {ADMITTED}
 def admit(
     plan: Callable[[Scene], Chooser],
     *,
+    known: Known | None = None,
     rates: Mapping[str, float] | None = None,
     probing: Sequence[str] = (),
 ) -> Steps[Admission]:
     """Marks as admitted what the plan chooses. Publish after this returns: it has committed.
 
-    Holds the admission lock, so that nobody else admits between the count and the mark. ``rates`` are those of agents
-    that have one, per second; ``probing`` agents whose breaker is half open: what is admitted of them is the probe.
+    Holds the admission lock, so that nobody else admits between the count and the mark. Of the groups that wait it
+    looks only at those that ``known`` says have changed; at all, if it is None. ``rates`` are those of agents that have
+    one, per second; ``probing`` agents whose breaker is half open: what is admitted of them is the probe.
     """
-    yield Statement(LOCK_SQL, LOCK)
-    rows = yield Statement(LOOK, {"ageing_s": settings.A2A_AGEING_S})
+    now_s: float = (yield Statement(LOCK_SQL, LOCK))[0][1]
+    look = Statement(LOOK, {}) if known is None else Statement(LOOK_AGAIN, _bind_keys(known.changed))
+    rows = yield look
     flights = [Flight(*row[:9]) for row in rows if row[9] is None]
-    waiting = [Waiting(GroupKey(row[0], row[8], row[1], row[2]), *row[9:]) for row in rows if row[9] is not None]
+    heads = _unchanged(known)
+    heads.update((GroupKey(row[0], row[8], row[1], row[2]), row[9]) for row in rows if row[9] is not None)
+    waiting = [_waiting(key, due_at_s, now_s) for key, due_at_s in heads.items()]
     tokens = (yield from _tokens(rates)) if rates else {}
     scene = Scene(flights, waiting, tokens)
     chooser = plan(scene)
     hints: list[Hint] = []
+    asked: set[GroupKey] = set()
     while asks := chooser.asks():
+        asked.update(ask.key for ask in asks)
         # Behind many others a hint is not lost because it has not been claimed yet.
         before = sum(flight.tasks for flight in flights if not flight.worker) + sum(ask.seats for ask in asks)
         republish_s = settings.A2A_REPUBLISH_S * (1 + (len(hints) + before) / REPUBLISH_BEHIND)
@@ -285,6 +316,7 @@ def admit(
         in_flight=dict(in_flight),
         admitted=dict(scene.admitted + Counter((hint.lane, int(hint.priority)) for hint in hints)),
         next_due_s=_next_due(waiting, rates or {}),
+        known=Known(heads, asked),
     )
 
 
@@ -317,12 +349,28 @@ def _draw(counts: Mapping[str, int], rates: Mapping[str, float]) -> Steps[None]:
         yield Statement(DRAW, {"agent": list(counts), "seconds": seconds})
 
 
+def _unchanged(known: Known | None) -> dict[GroupKey, float]:
+    """The heads that need no other look."""
+    heads = {} if known is None else dict(known.heads)
+    for key in known.changed if known is not None else ():
+        heads.pop(key, None)
+    return heads
+
+
+def _waiting(key: GroupKey, due_at_s: float, now_s: float) -> Waiting:
+    waited_s = now_s - due_at_s
+    lifted = int(waited_s // settings.A2A_AGEING_S) if waited_s > 0 else 0
+    return Waiting(key, max(0, key.priority - lifted), -waited_s)
+
+
+def _bind_keys(keys: Iterable[GroupKey]) -> dict[str, Any]:
+    keys = list(keys)
+    return {name: [getattr(key, name) for key in keys] for name in GroupKey._fields}
+
+
 def _bind_asks(asks: list[Ask]) -> dict[str, Any]:
     return {
-        "lane": [ask.key.lane for ask in asks],
-        "priority": [ask.key.priority for ask in asks],
-        "agent": [ask.key.agent for ask in asks],
-        "client_id": [ask.key.client_id for ask in asks],
+        **_bind_keys(ask.key for ask in asks),
         "level": [ask.level for ask in asks],
         "seats": [ask.seats for ask in asks],
         "ageing_s": settings.A2A_AGEING_S,

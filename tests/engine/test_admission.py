@@ -12,8 +12,8 @@ from django.db.models.expressions import RawSQL
 from django.utils import timezone
 
 from tasks_app import engine
-from tasks_app.dispatch.plan import Rules
-from tasks_app.engine.admit import BURST_S, GROUPS, tokens_left
+from tasks_app.dispatch.plan import Plan, Rules
+from tasks_app.engine.admit import BURST_S, GROUPS, Admission, GroupKey, Known, tokens_left
 from tasks_app.models import Client, QueueControl, Task, TaskAttempt
 from tasks_app.status import Lane, Priority
 from tests.engine.test_races import together
@@ -132,12 +132,33 @@ def test_what_was_admitted_and_is_paused_now_leaves_the_broker(factory: Factory)
 
 @pytest.mark.django_db
 def test_what_is_due_later_is_told_and_not_admitted(factory: Factory) -> None:
-    from tasks_app.dispatch.plan import Plan
-
     factory.pending(run_after=timezone.now() + timedelta(seconds=30))
     admission = engine.run(engine.admit, lambda scene: Plan(IO, Rules(), scene, served={}))
     assert admission.hints == []
     assert admission.next_due_s == pytest.approx(30, abs=5)
+
+
+@pytest.mark.django_db
+def test_a_round_that_knows_the_groups_looks_only_at_those_that_changed(factory: Factory) -> None:
+    def admitted(seats: int, known: Known | None) -> Admission:
+        return engine.run(engine.admit, lambda scene: Plan({Lane.IO: seats}, Rules(), scene, served={}), known=known)
+
+    key = {level: GroupKey("io", level, "echo", factory.owner.pk) for level in Priority}
+    normal = [factory.pending() for _ in range(3)]
+    first = admitted(1, None)
+    assert ([hint.task_id for hint in first.hints], set(first.known.heads)) == (normal[:1], {key[Priority.NORMAL]})
+    assert set(first.known.changed) == {key[Priority.NORMAL]}
+    # One that nobody told of is not seen; one that was told of goes first.
+    high, critical = factory.pending(priority=Priority.HIGH), factory.pending(priority=Priority.CRITICAL)
+    told = Known(first.known.heads, {*first.known.changed, key[Priority.CRITICAL]})
+    second = admitted(2, told)
+    assert [hint.task_id for hint in second.hints] == [critical, normal[1]]
+    # Of what it took all there was, it forgets the group; what it did not look at, it keeps.
+    third = admitted(2, second.known)
+    assert [hint.task_id for hint in third.hints] == [normal[2]]
+    assert set(third.known.heads) == {key[Priority.NORMAL]}
+    assert admitted(2, third.known).known.heads == {}
+    assert [hint.task_id for hint in admitted(2, None).hints] == [high]
 
 
 @pytest.mark.django_db
@@ -147,7 +168,7 @@ def test_many_groups_are_hopped_over_and_not_sorted(factory: Factory) -> None:
         engine.run(engine.create, [new_task(factory.owner, priority=priority) for _ in range(500)])
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE tasks_app_task")
-        cursor.execute("EXPLAIN (ANALYZE, FORMAT TEXT) " + GROUPS, {"ageing_s": 600.0})
+        cursor.execute("EXPLAIN (ANALYZE, FORMAT TEXT) " + GROUPS)
         plan = "\n".join(row[0] for row in cursor.fetchall())
     assert "task_dispatch_idx" in plan
     assert "Sort" not in plan

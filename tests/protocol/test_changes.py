@@ -113,7 +113,7 @@ def test_what_has_ended_is_run_again_as_a_new_task(
     assert reply.headers["location"] == f"{TASKS}{made['id']}/"
     assert made["messages"][0]["parts"] == [{"text": "hello"}]
     assert Task.objects.get(id=task_id).status == status
-    assert (wakeups.DISPATCH, "new:2") in rung
+    assert (wakeups.DISPATCH, f"new:2:io:{mine.owner.pk}:echo") in rung
 
 
 @pytest.mark.parametrize("status", [TaskStatus.PENDING, TaskStatus.RUNNING])

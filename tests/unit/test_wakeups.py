@@ -7,13 +7,29 @@ import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
 from tasks_app import wakeups
-from tasks_app.wakeups import DISPATCH, AsyncBell, Bell, Ear, Hub, arrived, merged, rings, task_channel, worker_channel
+from tasks_app.models import Client
+from tasks_app.status import Priority
+from tasks_app.wakeups import (
+    DISPATCH,
+    AsyncBell,
+    Bell,
+    Ear,
+    Hub,
+    accepted,
+    arrived,
+    merged,
+    rings,
+    task_channel,
+    worker_channel,
+)
+from tests.factory import new_task
 
 #: A port on which nobody listens: connecting is refused.
 AWAY = "redis://127.0.0.1:1/0"
@@ -84,6 +100,17 @@ def test_merging_rings_every_channel_once_adds_up_the_slots_and_names_the_most_u
         (DISPATCH, "new:1"),
     ]
     assert merged([]) == []
+
+
+def test_what_was_accepted_is_rung_for_by_its_groups_unless_they_are_many(owner: Client) -> None:
+    normal, low = new_task(owner), new_task(owner, priority=Priority.LOW)
+    other = replace(normal, client_id=owner.pk + 1)
+    bells = accepted([low, normal, other, normal])
+    texts = [f"new:2:io:{owner.pk}:echo", f"new:2:io:{owner.pk + 1}:echo", f"new:3:io:{owner.pk}:echo"]
+    assert bells == [(DISPATCH, text) for text in texts]
+    assert merged([*bells, *arrived([1]), *bells]) == [*bells, (DISPATCH, "new:1")]
+    many = [replace(low, client_id=number) for number in range(wakeups.GROUPS_MAX + 1)]
+    assert accepted(many) == [(DISPATCH, "new:3")]
 
 
 # On real Redis -------------------------------------------------------------------------------------------------------
