@@ -6,7 +6,6 @@ import contextlib
 import ctypes
 import logging
 import os
-import signal
 import sys
 import time
 from collections.abc import Iterable
@@ -20,7 +19,7 @@ log = logging.getLogger(__name__)
 #: How long killed processes are waited for.
 REAP_S = 1.0
 _PAUSE_S = 0.005
-_SET_PDEATHSIG, _SET_CHILD_SUBREAPER = 1, 36
+_SET_CHILD_SUBREAPER = 36
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,23 +95,10 @@ def end_descendants() -> None:
         time.sleep(_PAUSE_S)
 
 
-def die_with_parent() -> None:
-    """In a child: be killed when the parent dies.
-
-    Without it the child of a killed worker would work on unseen, and then wait for ever for jobs that nobody sends.
-    Linux only; elsewhere the lease ends its right to write.
-    """
-    _prctl(_SET_PDEATHSIG, signal.SIGKILL)
-
-
 def adopt_orphans() -> None:
     """Descendants whose parent dies become children of this process, and stay in its tree. Linux only."""
-    _prctl(_SET_CHILD_SUBREAPER, 1)
-
-
-def _prctl(option: int, value: int) -> None:
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(option, value)
+        ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1)
 
 
 def _has_children() -> bool:

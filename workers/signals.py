@@ -82,8 +82,10 @@ def make_node(sender: Any, **_: Any) -> None:
 
 @worker_process_init.connect
 def forget_what_was_forked(**_: Any) -> None:
-    """In a child: it ends with its parent, shares none of its connections, and keeps what its handlers start."""
-    procs.die_with_parent()
+    """In a child: it shares none of its parent's connections, and keeps what its handlers start.
+
+    It ends with its parent, which is Celery's doing: it would work on unseen, and then wait for ever for jobs.
+    """
     procs.adopt_orphans()
     bell.reset()
     connections.close_all()

@@ -39,6 +39,14 @@ def family(pid: int) -> list[int]:
     return [pid, *children(pid)]
 
 
+def is_gone(pid: int) -> bool:
+    """Whether it runs no more, reaped or not."""
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
+
+
 class Second:
     """A second process beside one of the stack's: the same line of the Procfile, in the same environment."""
 

@@ -12,7 +12,7 @@ import signal
 import pytest
 
 from tests.faults.load import Load, timed
-from tests.faults.processes import every_slot_works, put_back, second
+from tests.faults.processes import every_slot_works, is_gone, put_back, second
 from tests.live import TIMES, Live, wait_for
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(240)]
@@ -37,6 +37,17 @@ def test_the_tasks_of_a_killed_worker_run_again_with_the_cause_on_record(live: L
         load.ends_well()
         assert beat.pid, beat.log
     assert set(load.losses()) == {"lease_expired"}
+    every_slot_works(live)
+
+
+def test_a_child_dies_with_its_worker_whatever_its_handler_does(live: Live) -> None:
+    """Nobody would extend its lease, and nobody could stop it."""
+    task_id = live.submit("stubborn")
+    pid = live.running(task_id)["attempts"][0]["pid"]
+    os.kill(live.stack.pid("worker-cpu"), signal.SIGKILL)
+    wait_for(lambda: is_gone(pid), timeout_s=10, what="its child is gone")
+    assert live.http.post(f"/api/v1/tasks/{task_id}/cancel/").status_code == 200
+    put_back(live)
     every_slot_works(live)
 
 

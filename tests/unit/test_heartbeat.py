@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.db import OperationalError
@@ -140,6 +142,20 @@ def test_on_the_event_loop_silence_is_told_by_its_recorder(factory: Factory, mon
     assert loop.silent() == {claim.attempt_id}
     loop.stop(claim.attempt_id)
     assert loop.silent() == set()  # said once: it is being stopped
+    loop.close()
+
+
+def test_a_loop_that_a_handler_blocks_holds_no_lease_until_it_turns_again(factory: Factory, settings: Any) -> None:
+    settings.A2A_LEASE_S = 1.5
+    loop, claim, go = IoLoop(), factory.claimed(), threading.Event()
+    loop.started(IoRecorder(claim, loop))
+    assert (loop.is_well(), loop.live()) == (True, {claim.attempt_id})
+    loop.call(go.wait, 30)
+    wait_for(lambda: not loop.is_well(), timeout_s=10)
+    assert loop.live() == set()
+    go.set()
+    wait_for(loop.is_well, timeout_s=10)
+    assert loop.live() == {claim.attempt_id}
     loop.close()
 
 

@@ -42,6 +42,15 @@ async def fails(ctx: Any) -> None:
     raise AgentError("as it means to", code="meant")
 
 
+@agent("pool-waits", lane="io", description="Waits for a minute.")
+async def waits_long(ctx: Any) -> None:
+    try:
+        await asyncio.sleep(60)
+    except asyncio.CancelledError:
+        ran_on["pool-waits"] = "cancelled"
+        raise
+
+
 @pytest.fixture
 def seen() -> Iterator[Seen]:
     """(signal, the job it was sent for, the job that was current then), as other people's receivers see them."""
@@ -85,6 +94,15 @@ def test_coroutines_share_the_loop_and_a_plain_function_has_a_thread() -> None:
     assert ends == ["completed"] * 2
     assert ran_on["pool-async"] == "io-loop"
     assert ran_on["pool-sync"].startswith("handler")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_coroutine_is_cancelled_at_its_timeout_and_not_only_by_the_sweep() -> None:
+    with one_process() as system:
+        task = system.ended(system.submit("pool-waits", timeout_s=0.2))
+    assert (task["status"], task["error"]["code"]) == ("failed", "timeout")
+    assert "did not stop" not in task["error"]["message"]
+    assert ran_on["pool-waits"] == "cancelled"
 
 
 class _Job:
