@@ -152,13 +152,18 @@ def test_what_ends_within_the_grace_ends_normally_and_then_the_worker_goes(
 
 
 def test_a_child_that_dies_while_its_worker_shuts_down_costs_nothing(live: Live) -> None:
-    """As when a supervisor sends its signal to every process of a group."""
-    with alone(live, "cpu") as worker:
-        task_id = live.submit("willing-once")
-        pid = live.running(task_id)["attempts"][0]["pid"]
+    """As when a supervisor sends its signal to every process of a group. It is not waited for until the grace ends."""
+    with alone(live, "cpu", A2A_SHUTDOWN_GRACE_S="60") as worker:
+        dies, goes_on = [live.submit("willing-once") for _ in range(2)]
+        pid = live.running(dies)["attempts"][0]["pid"]
+        live.running(goes_on)
         worker.send_signal(signal.SIGTERM)
+        is_draining(live, worker)
         os.kill(pid, signal.SIGTERM)
+        wait_for(lambda: live.task(dies)["status"] == "pending", timeout_s=10, what="it is handed back")
+        assert live.task(goes_on)["status"] == "running"
+        worker.send_signal(signal.SIGTERM)
         worker.wait(EXIT_S)
-        assert live.task(task_id)["status"] == "pending"
-    assert live.ended(task_id)["status"] == "completed"
-    is_well_recorded(live, task_id, ["handed_back", "completed"])
+    for task_id in (dies, goes_on):
+        assert live.ended(task_id)["status"] == "completed"
+        is_well_recorded(live, task_id, ["handed_back", "completed"])
