@@ -36,6 +36,7 @@ NEW = "new"
 #: More groups than these are rung for as one.
 GROUPS_MAX = 20
 POLL_S = 1.0
+CANCEL_AGAIN_S = 0.1
 #: After a failure the bell is left alone this long, so that a Redis that is away slows nobody down.
 RETRY_S = 1.0
 _TIMEOUTS: dict[str, Any] = {"socket_timeout": 1.0, "socket_connect_timeout": 0.5}
@@ -281,11 +282,11 @@ class Hub:
                 self._ears[name] = asyncio.create_task(run())
 
     async def close(self) -> None:
-        for task in self._ears.values():
-            task.cancel()
-        if self._pubsub is not None:
-            with contextlib.suppress(redis.RedisError, OSError):
-                await self._pubsub.aclose()  # type: ignore[no-untyped-call]
+        ears = set(self._ears.values())
+        while ears:
+            for ear in ears:
+                ear.cancel()  # again and again: one that comes while the client library connects may be swallowed
+            _, ears = await asyncio.wait(ears, timeout=CANCEL_AGAIN_S)
 
     async def _listen(self, task_id: UUID) -> None:
         if self._pubsub is not None:
@@ -301,22 +302,27 @@ class Hub:
         while True:
             try:
                 client = redis.asyncio.Redis.from_url(settings.REDIS_URL, **_ASYNC)
-                pubsub = client.pubsub()
-                # A channel nobody rings keeps the connection subscribed while no task is followed.
-                channels = ["a2a:hub", *map(task_channel, self._events)]
-                await pubsub.subscribe(*map(_at_redis, channels))
-                self._pubsub = pubsub
-                late = set(map(task_channel, self._events)).difference(channels)
-                if late:
-                    await pubsub.subscribe(*map(_at_redis, sorted(late)))
-                self._wake(self._events)
-                async for message in pubsub.listen():
-                    if message["type"] == "message":
-                        self._wake([UUID(message["channel"].decode().rpartition(":")[2])])
+                async with client, client.pubsub() as pubsub:
+                    await self._hear_by(pubsub)
             except (redis.RedisError, OSError) as error:
                 log.warning("the doorbell is out of order, polling: %s", type(error).__name__)
-                self._pubsub = None
                 await asyncio.sleep(RETRY_S)
+
+    async def _hear_by(self, pubsub: redis.asyncio.client.PubSub) -> None:
+        # A channel nobody rings keeps the connection subscribed while no task is followed.
+        channels = ["a2a:hub", *map(task_channel, self._events)]
+        await pubsub.subscribe(*map(_at_redis, channels))
+        self._pubsub = pubsub
+        try:
+            late = set(map(task_channel, self._events)).difference(channels)
+            if late:
+                await pubsub.subscribe(*map(_at_redis, sorted(late)))
+            self._wake(self._events)
+            async for message in pubsub.listen():
+                if message["type"] == "message":
+                    self._wake([UUID(message["channel"].decode().rpartition(":")[2])])
+        finally:
+            self._pubsub = None
 
     def _wake(self, task_ids: Iterable[UUID]) -> None:
         for task_id in task_ids:

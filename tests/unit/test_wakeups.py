@@ -208,6 +208,18 @@ async def test_who_follows_while_the_hub_subscribes_is_heard_too(
             await asyncio.wait_for(also.wait(), timeout=5)
 
 
+@pytest.mark.services
+async def test_a_hub_that_is_closed_leaves_no_task_behind_wherever_it_was(redis_url: str) -> None:
+    for steps in range(100):
+        hub = Hub(Latest())
+        async with hub.follow(uuid4()):
+            for _ in range(steps % 50):  # turns of the event loop: it connects, subscribes, listens
+                await asyncio.sleep(0)
+        ears = list(hub._ears.values())
+        await asyncio.wait_for(hub.close(), timeout=10)
+        assert [ear.done() for ear in ears] == [True, True]
+
+
 # With Redis away -----------------------------------------------------------------------------------------------------
 
 
