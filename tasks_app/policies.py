@@ -6,7 +6,7 @@ Clock and randomness are arguments; who applies a policy is named beside it.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -106,3 +106,12 @@ _MOST: dict[str, Any] = {"memory_mb": 2**30, "cores": 4096.0, "disk_mb": 2**30, 
 UNSIZED = Resources()
 #: More than any task may ask for.
 BOUNDLESS = Resources(**_MOST)
+
+
+def together(sizes: Sequence[Resources]) -> Resources:
+    """What tasks of these sizes may use in all."""
+    return Resources(
+        memory_mb=min(sum(size.memory_mb for size in sizes), BOUNDLESS.memory_mb),
+        cores=min(sum(size.cores for size in sizes), BOUNDLESS.cores),
+        disk_mb=min(sum(size.disk_mb for size in sizes), BOUNDLESS.disk_mb),
+    )

@@ -13,7 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID
 
 import redis
@@ -23,7 +23,7 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from tasks_app.engine import Cancelled
+from tasks_app.engine import Cancelled, Submitted
 
 log = logging.getLogger(__name__)
 
@@ -45,19 +45,6 @@ _SYNC: dict[str, Any] = {**_TIMEOUTS, "retry": Retry(NoBackoff(), 0)}
 _ASYNC: dict[str, Any] = {**_TIMEOUTS, "retry": AsyncRetry(NoBackoff(), 0)}
 
 Ring = tuple[str, str]
-
-
-class Accepted(Protocol):
-    """What is asked of a task that has been accepted."""
-
-    @property
-    def priority(self) -> int: ...
-    @property
-    def lane(self) -> str: ...
-    @property
-    def client_id(self) -> int: ...
-    @property
-    def agent(self) -> str: ...
 
 
 Latest = Callable[[list[UUID]], Awaitable[dict[UUID, int]]]
@@ -88,7 +75,7 @@ def arrived(priorities: Iterable[int]) -> list[Ring]:
     return [] if most_urgent is None else [(DISPATCH, f"{NEW}:{most_urgent}")]
 
 
-def accepted(tasks: Iterable[Accepted]) -> list[Ring]:
+def accepted(tasks: Iterable[Submitted]) -> list[Ring]:
     """What to ring after these tasks were accepted."""
     groups = {(task.priority, task.lane, task.client_id, task.agent) for task in tasks}
     if len(groups) > GROUPS_MAX:

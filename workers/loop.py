@@ -16,7 +16,7 @@ from tasks_app import engine, metrics
 from tasks_app.database import Line, is_poison
 from tasks_app.engine import Claim, ClaimRequest, Lost, Write, Written
 from tasks_app.groupcommit import Flusher
-from tasks_app.policies import Resources
+from tasks_app.policies import Resources, together
 from tasks_app.wakeups import AsyncBell, rings
 from workers import node, room
 from workers.context import LeaseLost
@@ -166,7 +166,7 @@ class IoLoop:
 
     def in_use(self) -> Resources:
         """What all running attempts may use together."""
-        return room.together([recorder.claim.resources for recorder, _ in self._running.copy().values()])
+        return together([recorder.claim.resources for recorder, _ in self._running.copy().values()])
 
     async def _claim_all(self, items: Sequence[ClaimRequest]) -> list[Claim | None]:
         claims = await self._claims.run(engine.claim, items, offer=room.offer(node.current()))

@@ -41,12 +41,3 @@ def within(used: Resources, capacity: Resources) -> bool:
     """Whether what runs is within this capacity; what that does not say has no end."""
     pairs = [(used.memory_mb, capacity.memory_mb), (used.cores, capacity.cores), (used.disk_mb, capacity.disk_mb)]
     return all(have == 0 or use <= have for use, have in pairs)
-
-
-def together(sizes: list[Resources]) -> Resources:
-    """What these may use in all."""
-    return Resources(
-        memory_mb=min(sum(size.memory_mb for size in sizes), BOUNDLESS.memory_mb),
-        cores=min(sum(size.cores for size in sizes), BOUNDLESS.cores),
-        disk_mb=min(sum(size.disk_mb for size in sizes), BOUNDLESS.disk_mb),
-    )

@@ -21,8 +21,7 @@ from uuid import UUID
 
 from django.conf import settings
 
-from tasks_app.policies import Resources
-from workers.room import together
+from tasks_app.policies import Resources, together
 from workers.slot_memory import ATTEMPT, STOP, Table, place
 
 log = logging.getLogger(__name__)

@@ -30,7 +30,7 @@ from tasks_app.engine.cancel import Cancelled, request_cancel
 from tasks_app.engine.change import rerun, reschedule, unadmit
 from tasks_app.engine.claim import Claim, ClaimRequest, Offer, claim, extend, fenced
 from tasks_app.engine.core import Steps, arun, run
-from tasks_app.engine.create import Created, NewTask, create, create_within
+from tasks_app.engine.create import Created, NewTask, Submitted, create, create_within
 from tasks_app.engine.expire import expire
 from tasks_app.engine.loss import Lost, lose, rescue, sweep_is_late, tick
 from tasks_app.engine.prune import prune
@@ -67,6 +67,7 @@ __all__ = [
     "Offer",
     "Record",
     "Steps",
+    "Submitted",
     "Usage",
     "Write",
     "Written",

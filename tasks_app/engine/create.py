@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 import uuid_utils.compat
@@ -53,6 +53,21 @@ class NewTask:
         options = [self.priority, self.parameters, self.metadata, self.asked, self.run_after]
         text = json.dumps(options, sort_keys=True, default=str, separators=(",", ":"))
         return hashlib.sha256(self.message + text.encode()).digest()
+
+
+class Submitted(Protocol):
+    """A task that was to be created, by what is counted and rung for: a NewTask, or the row that it became."""
+
+    @property
+    def id(self) -> UUID: ...
+    @property
+    def agent(self) -> str: ...
+    @property
+    def lane(self) -> str: ...
+    @property
+    def priority(self) -> int: ...
+    @property
+    def client_id(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

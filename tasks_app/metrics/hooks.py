@@ -4,30 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import Protocol
-from uuid import UUID
 
-from tasks_app.engine import Cancelled, Claim, Created, Finish, Moved, Written
+from tasks_app.engine import Cancelled, Claim, Created, Finish, Moved, Submitted, Written
 from tasks_app.metrics.families import CREATED, DURATION, ENDS, QUEUED
 from tasks_app.metrics.tally import Change, tally
 from tasks_app.models.attempt import Outcome
 from tasks_app.status import TaskStatus
 
 
-class Asked(Protocol):
-    """What was to be created: a NewTask, or the row that a rerun made."""
-
-    @property
-    def id(self) -> UUID: ...
-    @property
-    def agent(self) -> str: ...
-    @property
-    def priority(self) -> int: ...
-    @property
-    def lane(self) -> str: ...
-
-
-def created(items: Sequence[Asked], results: Sequence[Created]) -> None:
+def created(items: Sequence[Submitted], results: Sequence[Created]) -> None:
     """After create. An item whose own id stands for it was accepted now, though its first answer may have been lost."""
     here = tally()
     here.add(

@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from tasks_app.policies import BOUNDLESS, Resources
+from tasks_app.policies import BOUNDLESS, Resources, together
 from tests.children import Children, died
 from tests.live import wait_for
 from workers import room, slots
@@ -306,4 +306,4 @@ def test_what_is_left_is_offered_and_what_is_not_said_has_no_end() -> None:
     used = Resources(memory_mb=60, cores=3.0)
     left = room.left(Resources(memory_mb=100, cores=2.0), used)
     assert (left.memory_mb, left.cores, left.disk_mb) == (40, 0, BOUNDLESS.disk_mb)
-    assert room.together([used, used]) == Resources(memory_mb=120, cores=6.0)
+    assert together([used, used]) == Resources(memory_mb=120, cores=6.0)
