@@ -10,6 +10,9 @@ from celery.concurrency.asynpool import AsynPool
 
 from workers import node
 
+#: After a child has closed its files, it is looked for so many seconds later.
+LOOK_AGAIN_S = (0.01, 0.05, 0.2, 1.0)
+
 
 class _TellsExits:
     """The pool reaps its children in many places and passes their status on only as text (``WorkerLostError``), late,
@@ -31,7 +34,16 @@ class _TellsExits:
 
 
 class _AsynPool(_TellsExits, AsynPool):
-    pass
+    def _event_process_exit(self, hub: Any, proc: Any) -> None:
+        """Called when a dying child has closed its files, which the kernel does a moment before it tells its status.
+
+        Looking too early finds it alive, and Celery's own next look, before which nobody takes its place or what was
+        already handed to it, is five seconds later.
+        """
+        super()._event_process_exit(hub, proc)  # type: ignore[misc]  # its stubs know little of it
+        if proc in self._pool:  # type: ignore[attr-defined]
+            for delay_s in LOOK_AGAIN_S:
+                hub.call_later(delay_s, self.maintain_pool)
 
 
 class _BlockingPool(_TellsExits, BilliardPool):

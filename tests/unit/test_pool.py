@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from celery.concurrency import get_implementation
+from celery.concurrency.asynpool import AsynPool
+from kombu.asynchronous import Hub
 
 from a2a_project.celery import app
 from tests.live import wait_for
@@ -44,6 +48,26 @@ def test_a_pool_tells_of_a_dead_child_before_it_starts_another(monkeypatch: pyte
         processes._cache.clear()  # type: ignore[attr-defined]  # what died with its child would be waited for
         processes.terminate()
         processes.join()
+
+
+def test_a_child_that_is_not_quite_dead_when_its_files_are_closed_is_looked_for_again_soon(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks: list[float] = []
+    child, hub = object(), Hub()
+    processes: Any = object.__new__(pool._AsynPool)
+    monkeypatch.setattr(AsynPool, "_event_process_exit", lambda *_: looks.append(0.0))
+    processes.maintain_pool = lambda: looks.append(time.monotonic())
+    processes._pool = []
+    processes._event_process_exit(hub, child)
+    assert (looks, len(hub.timer)) == ([0.0], 0)  # it was found dead at once
+    processes._pool = [child]
+    processes._event_process_exit(hub, child)
+    began_at = time.monotonic()
+    while len(looks) < 3:
+        hub.run_once()
+    assert looks[2] - began_at < 1
+    hub.close()
 
 
 def test_the_cpu_lane_runs_on_this_pool_and_no_other_lane_does() -> None:
