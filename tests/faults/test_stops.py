@@ -99,6 +99,7 @@ def test_a_dispatcher_that_is_stopped_gives_way_to_one_that_stands_by(live: Live
     """Its connection stays open, and with it the lock: it must not be held for ever by one that does nothing."""
     with second(live, "dispatcher") as other:
         with stopped([live.stack.pid("dispatcher")]):
+            load.send([timed("ledger-io", seconds=0.1) for _ in range(20)])  # it does not get by on what was admitted
             load.ends_well()
             assert "dispatcher: active" in other.log
         again = Load(live)
