@@ -22,14 +22,11 @@ from tasks_app.status import Lane
 from tests.children import Children, died
 from tests.factory import Factory
 from tests.live import wait_for
+from tests.nodes import cpu_node
 from workers.heartbeat import Heartbeat
 from workers.loop import IoLoop
-from workers.node import Node
 from workers.recording import IoRecorder
-from workers.runner import CpuRunner
-from workers.scratch import ScratchRoot
 from workers.slots import SlotTable
-from workers.watch import Watch
 
 pytestmark = pytest.mark.django_db
 CAPACITY = Resources(memory_mb=512, cores=2.0, disk_mb=100)
@@ -50,17 +47,7 @@ def table() -> SlotTable:
 @pytest.fixture
 def heartbeat(table: SlotTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Heartbeat:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    root = ScratchRoot()
-    node = Node(
-        name="worker-1",
-        lane=Lane.CPU,
-        slots=2,
-        running=Watch(table, root, on_loss=lambda: None),
-        runner=CpuRunner(table, root),
-        capacity=CAPACITY,
-        scratch=root,
-    )
-    return Heartbeat(node)
+    return Heartbeat(cpu_node(table, CAPACITY))
 
 
 def ended(claim: Claim) -> tuple[str | None, str | None, bool]:

@@ -14,12 +14,10 @@ from tasks_app.policies import Resources
 from tasks_app.status import Lane
 from tests.children import result_of
 from tests.factory import Factory, completed
+from tests.nodes import cpu_node
 from workers import node, room, runner
-from workers.node import Node
 from workers.runner import CpuRunner
-from workers.scratch import ScratchRoot
 from workers.slots import SlotTable
-from workers.watch import Watch
 
 
 @pytest.fixture
@@ -31,19 +29,10 @@ def table() -> SlotTable:
 def cpu(table: SlotTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CpuRunner:
     """As in a child of a worker with two slots and 100 MB for those who say what they need."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    root = ScratchRoot()
-    made = CpuRunner(table, root)
-    here = Node(
-        name="worker-1",
-        lane=Lane.CPU,
-        slots=2,
-        running=Watch(table, root, on_loss=lambda: None),
-        runner=made,
-        capacity=Resources(memory_mb=100),
-        scratch=root,
-    )
+    here = cpu_node(table, Resources(memory_mb=100))
     monkeypatch.setattr(node, "_current", here)
-    return made
+    assert isinstance(here.runner, CpuRunner)
+    return here.runner
 
 
 @pytest.mark.django_db
