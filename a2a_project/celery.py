@@ -15,19 +15,20 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "a2a_project.settings")
 from django.conf import settings
 
 from tasks_app.brokers import options
-from tasks_app.dispatch.queues import DEAD_QUEUE, SYSTEM_QUEUE, at_broker, queue_names
+from tasks_app.dispatch.queues import DEAD_QUEUE, SYSTEM_QUEUE, queue_names
+from tasks_app.prefix import prefixed
 from tasks_app.status import Lane
 
 ON_RABBITMQ = options.kind(settings.CELERY_BROKER_URL) == options.AMQP
-EXCHANGE = Exchange(at_broker("a2a"), type="direct", durable=True)
-DEAD_EXCHANGE = Exchange(at_broker(DEAD_QUEUE), type="fanout", durable=True)
+EXCHANGE = Exchange(prefixed("a2a"), type="direct", durable=True)
+DEAD_EXCHANGE = Exchange(prefixed(DEAD_QUEUE), type="fanout", durable=True)
 QUORUM = {"x-queue-type": "quorum"}
 
 
 def _queue(name: str) -> Queue:
     """Known by its name to ``-Q``, to schedules and to us, whatever stands before it at the broker."""
     arguments = QUORUM | {"x-dead-letter-exchange": DEAD_EXCHANGE.name} if ON_RABBITMQ else None
-    here = at_broker(name)
+    here = prefixed(name)
     return Queue(here, EXCHANGE, routing_key=here, alias=name, queue_arguments=arguments)
 
 
@@ -49,12 +50,12 @@ app.conf.update(
     task_queues=[_queue(name) for lane in Lane for name in queue_names(lane)] + [_queue(SYSTEM_QUEUE)],
     task_default_queue=SYSTEM_QUEUE,
     task_default_exchange=EXCHANGE.name,
-    task_default_routing_key=at_broker(SYSTEM_QUEUE),
+    task_default_routing_key=prefixed(SYSTEM_QUEUE),
     task_create_missing_queues=False,
     # Two installations on one broker would hear each other's remote control and events.
-    control_exchange=at_broker("celery"),
-    event_exchange=at_broker("celeryev"),
-    event_queue_prefix=at_broker("celeryev"),
+    control_exchange=prefixed("celery"),
+    event_exchange=prefixed("celeryev"),
+    event_queue_prefix=prefixed("celeryev"),
     worker_consumer="workers.consumer:Consumer",
     imports=["workers.jobs", "workers.signals", "workers.remote_control"],
     beat_schedule={

@@ -22,6 +22,7 @@ from redis.retry import Retry
 
 from tasks_app.a2a.errors import ResourceExhaustedError
 from tasks_app.authentication import Caller
+from tasks_app.prefix import prefixed
 
 if TYPE_CHECKING:
     from limits import RateLimitItem
@@ -112,14 +113,13 @@ class AsyncThrottle:
 
             retry = AsyncRetry(NoBackoff(), 1)
             self._pool = redis.asyncio.BlockingConnectionPool.from_url(settings.REDIS_URL, retry=retry, **_OPTIONS)
-            kind: dict[str, Any] = {"implementation": "redispy", "connection_pool": self._pool, "key_prefix": _prefix()}
+            kind: dict[str, Any] = {
+                "implementation": "redispy",
+                "connection_pool": self._pool,
+                "key_prefix": prefixed(PREFIX),
+            }
             self._limiter = SlidingWindowCounterRateLimiter(RedisStorage("async+redis://", **kind))
         return self._limiter
-
-
-def _prefix() -> str:
-    """Two installations may share a Redis."""
-    return f"{settings.A2A_QUEUE_PREFIX}{PREFIX}"
 
 
 @cache
@@ -129,7 +129,7 @@ def _shared(url: str) -> RateLimiter:
     from limits.strategies import SlidingWindowCounterRateLimiter
 
     pool: Any = redis.BlockingConnectionPool.from_url(url, retry=Retry(NoBackoff(), 1), **_OPTIONS)
-    return SlidingWindowCounterRateLimiter(RedisStorage("redis://", connection_pool=pool, key_prefix=_prefix()))
+    return SlidingWindowCounterRateLimiter(RedisStorage("redis://", connection_pool=pool, key_prefix=prefixed(PREFIX)))
 
 
 def _local() -> MovingWindowRateLimiter:

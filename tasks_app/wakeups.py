@@ -24,6 +24,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from tasks_app.engine import Cancelled, Submitted
+from tasks_app.prefix import prefixed
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ NEW = "new"
 #: More groups than these are rung for as one.
 GROUPS_MAX = 20
 POLL_S = 1.0
+#: A task that has not ended so long after it was cancelled is cancelled again.
 CANCEL_AGAIN_S = 0.1
 #: After a failure the bell is left alone this long, so that a Redis that is away slows nobody down.
 RETRY_S = 1.0
@@ -45,14 +47,7 @@ _SYNC: dict[str, Any] = {**_TIMEOUTS, "retry": Retry(NoBackoff(), 0)}
 _ASYNC: dict[str, Any] = {**_TIMEOUTS, "retry": AsyncRetry(NoBackoff(), 0)}
 
 Ring = tuple[str, str]
-
-
 Latest = Callable[[list[UUID]], Awaitable[dict[UUID, int]]]
-
-
-def _at_redis(channel: str) -> str:
-    """The channel's name at Redis, which two installations may share."""
-    return f"{settings.A2A_QUEUE_PREFIX}{channel}"
 
 
 def task_channel(task_id: UUID) -> str:
@@ -143,7 +138,7 @@ class Bell:
         while self._unread:
             line.read_response()
             self._unread -= 1
-        commands = [("PUBLISH", _at_redis(channel), text) for channel, text in bells]
+        commands = [("PUBLISH", prefixed(channel), text) for channel, text in bells]
         line.send_packed_command(line.pack_commands(commands))  # type: ignore[no-untyped-call]
         self._unread = len(commands)
 
@@ -174,7 +169,7 @@ class AsyncBell:
                     self._client = redis.asyncio.Redis.from_url(settings.REDIS_URL, **_ASYNC)
                 pipe = self._client.pipeline(transaction=False)
                 for channel, text in bells:
-                    pipe.publish(_at_redis(channel), text)
+                    pipe.publish(prefixed(channel), text)
                 await pipe.execute()
             except (redis.RedisError, OSError) as error:
                 log.warning("the doorbell is out of order, everybody polls: %s", type(error).__name__)
@@ -223,7 +218,7 @@ class Ear:
         if self._pubsub is None:
             client = redis.Redis.from_url(settings.REDIS_URL, **_SYNC)
             pubsub = client.pubsub()  # type: ignore[no-untyped-call]
-            pubsub.subscribe(_at_redis(self._channel))
+            pubsub.subscribe(prefixed(self._channel))
             message = pubsub.get_message(timeout=1.0)
             if message is None or message["type"] != "subscribe":
                 raise redis.ConnectionError("no answer to subscribe")
@@ -278,12 +273,12 @@ class Hub:
     async def _listen(self, task_id: UUID) -> None:
         if self._pubsub is not None:
             with contextlib.suppress(redis.RedisError, OSError):
-                await self._pubsub.subscribe(_at_redis(task_channel(task_id)))
+                await self._pubsub.subscribe(prefixed(task_channel(task_id)))
 
     async def _unlisten(self, task_id: UUID) -> None:
         if self._pubsub is not None:
             with contextlib.suppress(redis.RedisError, OSError):
-                await self._pubsub.unsubscribe(_at_redis(task_channel(task_id)))
+                await self._pubsub.unsubscribe(prefixed(task_channel(task_id)))
 
     async def _hear(self) -> None:
         while True:
@@ -298,12 +293,12 @@ class Hub:
     async def _hear_by(self, pubsub: redis.asyncio.client.PubSub) -> None:
         # A channel nobody rings keeps the connection subscribed while no task is followed.
         channels = ["a2a:hub", *map(task_channel, self._events)]
-        await pubsub.subscribe(*map(_at_redis, channels))
+        await pubsub.subscribe(*map(prefixed, channels))
         self._pubsub = pubsub
         try:
             late = set(map(task_channel, self._events)).difference(channels)
             if late:
-                await pubsub.subscribe(*map(_at_redis, sorted(late)))
+                await pubsub.subscribe(*map(prefixed, sorted(late)))
             self._wake(self._events)
             async for message in pubsub.listen():
                 if message["type"] == "message":

@@ -19,7 +19,8 @@ from typing import Any
 
 from celery.concurrency.base import BasePool
 
-from tasks_app.dispatch.queues import at_broker, queue_name
+from tasks_app.dispatch.queues import queue_name
+from tasks_app.prefix import prefixed
 from tasks_app.status import Lane, Priority
 from workers import node
 from workers.io_trace import Outcome, lost, traced
@@ -51,7 +52,7 @@ class TaskPool(BasePool):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._lock = threading.Lock()
-        self._priorities = {at_broker(queue_name(lane, level)): level for lane in Lane for level in Priority}
+        self._priorities = {prefixed(queue_name(lane, level)): level for lane in Lane for level in Priority}
         self._numbers = itertools.count()
         self._waiting: list[tuple[int, int, _Job]] = []
         self._running = 0

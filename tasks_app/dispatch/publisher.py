@@ -11,8 +11,9 @@ from celery import Celery
 from kombu import Producer
 
 from tasks_app.brokers.options import timeouts
-from tasks_app.dispatch.queues import JOB_NAMES, at_broker, job_id, queue_name
+from tasks_app.dispatch.queues import JOB_NAMES, job_id, queue_name
 from tasks_app.engine import Hint
+from tasks_app.prefix import prefixed
 from tasks_app.status import Lane
 
 CONFIRM_TIMEOUT_S = 10.0
@@ -94,7 +95,7 @@ class Publisher:
         producer.publish(
             message.body,
             exchange="",
-            routing_key=at_broker(queue_name(hint.lane, hint.priority)),
+            routing_key=prefixed(queue_name(hint.lane, hint.priority)),
             headers=message.headers,
             delivery_mode=2,
             retry=False,

@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from uuid import UUID
 
-from django.conf import settings
-
+from tasks_app.prefix import prefixed
 from tasks_app.status import Lane, Priority
 
 #: The job each lane's workers run.
@@ -38,14 +37,9 @@ def queue_names(lane: Lane) -> list[str]:
     return [queue_name(lane, priority) for priority in Priority]
 
 
-def at_broker(name: str) -> str:
-    """What a queue or exchange is called at the broker."""
-    return f"{settings.A2A_QUEUE_PREFIX}{name}"
-
-
 def lanes_of(queues: Collection[str]) -> list[Lane]:
     """The lanes whose queues are among these, which are named as at the broker."""
-    return [lane for lane in Lane if any(at_broker(name) in queues for name in queue_names(lane))]
+    return [lane for lane in Lane if any(prefixed(name) in queues for name in queue_names(lane))]
 
 
 def job_id(task_id: UUID, epoch: int) -> str:

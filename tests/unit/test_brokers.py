@@ -10,7 +10,8 @@ from celery import current_app
 from pytest_django import Settings
 
 from tasks_app.brokers import options
-from tasks_app.dispatch.queues import JOB_NAMES, at_broker, lanes_of, queue_names
+from tasks_app.dispatch.queues import JOB_NAMES, lanes_of, queue_names
+from tasks_app.prefix import prefixed
 from tasks_app.status import Lane
 from tests.queues.messages import JOB, hint, old_hint
 from workers.messages import problem
@@ -53,7 +54,7 @@ def test_a_worker_without_a_free_slot_does_not_spin_on_sqs() -> None:
 
 def test_a_prefix_stands_before_a_queues_name_only_at_the_broker(settings: Settings) -> None:
     settings.A2A_QUEUE_PREFIX = "staging."
-    assert at_broker("a2a.cpu.low") == "staging.a2a.cpu.low"
+    assert prefixed("a2a.cpu.low") == "staging.a2a.cpu.low"
     assert lanes_of(["staging.a2a.io.high", "staging.a2a.system"]) == [Lane.IO]
     assert lanes_of(queue_names(Lane.CPU)) == []
 
@@ -61,7 +62,7 @@ def test_a_prefix_stands_before_a_queues_name_only_at_the_broker(settings: Setti
 def test_command_lines_name_queues_without_the_prefix() -> None:
     for lane in Lane:
         for name in queue_names(lane):
-            assert current_app.amqp.queues[name].name == at_broker(name)
+            assert current_app.amqp.queues[name].name == prefixed(name)
 
 
 # --- messages ---
