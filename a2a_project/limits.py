@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tasks_app.a2a import http
 
 
 class _TooLarge(Exception):
@@ -39,7 +40,7 @@ class BoundedBody:
         except _TooLarge:
             # Django reads the whole body before it answers, so nothing was sent yet.
             detail = f"body: the limit is {self._limit_bytes} bytes"
-            answer = JSONResponse({"detail": detail, "errors": [{"field": "body", "message": detail}]}, 413)
+            answer = http.refused(413, detail, {"field": "body", "message": detail})
             await answer(scope, receive, send)
 
     def _declares_more(self, scope: Scope) -> bool:

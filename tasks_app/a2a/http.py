@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from django.conf import settings
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -39,9 +41,13 @@ async def caller(request: Request) -> Caller:
     return await web().caller(request.headers, request.client.host if request.client else None)
 
 
+def refused(status: int, detail: str, *errors: dict[str, str], headers: Mapping[str, str] | None = None) -> Response:
+    """An error in the shape of the REST door; ``errors`` are ``{"field": …, "message": …}``."""
+    return JSONResponse({"detail": detail, "errors": errors}, status_code=status, headers=headers)
+
+
 def unauthenticated(error: Unauthenticated) -> Response:
-    content = {"detail": str(error), "errors": []}
-    return JSONResponse(content, status_code=401, headers={"WWW-Authenticate": CHALLENGE})
+    return refused(401, str(error), headers={"WWW-Authenticate": CHALLENGE})
 
 
 def base_url(request: Request) -> str:

@@ -61,7 +61,7 @@ def _etags(header: str) -> set[str]:
 
 def _unknown(error: Exception) -> Response:
     detail = str(error)
-    return JSONResponse({"detail": detail, "errors": [{"field": "agent", "message": detail}]}, status_code=404)
+    return http.refused(404, detail, {"field": "agent", "message": detail})
 
 
 def _ping() -> Steps[None]:

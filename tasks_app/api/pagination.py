@@ -33,14 +33,15 @@ class NewestFirst(CursorPagination):
         self.by_end = DEAD_LETTERS in request.query_params
         self.cursor = cursor = self.decode_cursor(request)
         back = cursor is not None and cursor.reverse
-        if cursor is not None and cursor.position is not None:
-            queryset = queryset.filter(self._past(str(cursor.position), back=back))
+        place = None if cursor is None else cursor.position
+        if place is not None:
+            queryset = queryset.filter(self._past(str(place), back=back))
         fields = ("completed_at", "id") if self.by_end else ("id",)
         rows = list(queryset.order_by(*(name if back else f"-{name}" for name in fields))[: self.page_size + 1])
         self.page, more = rows[: self.page_size], len(rows) > self.page_size
         if back:
             self.page.reverse()
-        came = cursor is not None and cursor.position is not None
+        came = place is not None
         self.has_next, self.has_previous = (came, more) if back else (more, came)
         self.display_page_controls = self.has_next or self.has_previous
         return self.page

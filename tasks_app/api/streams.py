@@ -12,7 +12,7 @@ from a2a.types import Message
 from google.protobuf.json_format import MessageToDict
 from sse_starlette import EventSourceResponse
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from tasks_app import operations, reads
 from tasks_app.a2a import http
@@ -51,12 +51,11 @@ async def events(request: Request) -> Response:
     except TaskNotFoundError:
         record = None
     if record is None:
-        content = {"detail": f"no task '{request.path_params['task_id']}'", "errors": []}
-        return JSONResponse(content, status_code=404)
+        return http.refused(404, f"no task '{request.path_params['task_id']}'")
     last = http.whole_number(request.headers.get("last-event-id", "0"))
     if last is None or last > GENERATION_MAX:
         wrong = {"field": "Last-Event-ID", "message": "must be a generation, a number from 0"}
-        return JSONResponse({"detail": f"{wrong['field']}: {wrong['message']}", "errors": [wrong]}, status_code=400)
+        return http.refused(400, f"{wrong['field']}: {wrong['message']}", wrong)
     if record.status in TERMINAL and last >= record.generation:
         # What a browser takes as: there is nothing more, do not ask again.
         return Response(status_code=204)
@@ -74,7 +73,7 @@ async def content(request: Request) -> Response:
     except ValueError:
         rows = []
     if not rows:
-        return JSONResponse({"detail": "no such artifact", "errors": []}, status_code=404)
+        return http.refused(404, "no such artifact")
     name, media_type, filename = rows[0][:3]
     kind = "inline" if media_type in INLINE else "attachment"
     headers = {

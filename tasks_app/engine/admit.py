@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
@@ -58,7 +58,7 @@ class Known(NamedTuple):
     """
 
     heads: Mapping[GroupKey, float]
-    changed: Collection[GroupKey] = ()
+    changed: Set[GroupKey] = frozenset()
 
 
 class Flight(NamedTuple):
@@ -281,10 +281,13 @@ def admit(
     one, per second; ``probing`` agents whose breaker is half open: what is admitted of them is the probe.
     """
     now_s: float = (yield Statement(LOCK_SQL, LOCK))[0][1]
-    look = Statement(LOOK, {}) if known is None else Statement(LOOK_AGAIN, _bind_keys(known.changed))
-    rows = yield look
+    heads: dict[GroupKey, float] = {}
+    if known is None:
+        rows = yield Statement(LOOK, {})
+    else:
+        rows = yield Statement(LOOK_AGAIN, _bind_keys(known.changed))
+        heads = {key: due_at_s for key, due_at_s in known.heads.items() if key not in known.changed}
     flights = [Flight(*row[:9]) for row in rows if row[9] is None]
-    heads = _unchanged(known)
     heads.update((GroupKey(row[0], row[8], row[1], row[2]), row[9]) for row in rows if row[9] is not None)
     waiting = [_waiting(key, due_at_s, now_s) for key, due_at_s in heads.items()]
     tokens = (yield from _tokens(rates)) if rates else {}
@@ -347,14 +350,6 @@ def _draw(counts: Mapping[str, int], rates: Mapping[str, float]) -> Steps[None]:
     if counts:
         seconds = [count / rates[agent] for agent, count in counts.items()]
         yield Statement(DRAW, {"agent": list(counts), "seconds": seconds})
-
-
-def _unchanged(known: Known | None) -> dict[GroupKey, float]:
-    """The heads that need no other look."""
-    heads = {} if known is None else dict(known.heads)
-    for key in known.changed if known is not None else ():
-        heads.pop(key, None)
-    return heads
 
 
 def _waiting(key: GroupKey, due_at_s: float, now_s: float) -> Waiting:
