@@ -86,6 +86,12 @@ A2A_DISPATCHER_METRICS_PORT = env.int("A2A_DISPATCHER_METRICS_PORT", default=801
 A2A_CPU_METRICS_PORT = env.int("A2A_CPU_METRICS_PORT", default=8012)
 A2A_IO_METRICS_PORT = env.int("A2A_IO_METRICS_PORT", default=8013)
 A2A_SYSTEM_METRICS_PORT = env.int("A2A_SYSTEM_METRICS_PORT", default=8014)
+A2A_GRPC_METRICS_PORT = env.int("A2A_GRPC_METRICS_PORT", default=8015)
+
+# --- The gRPC binding -----------------------------------------------------------------------------------------------
+#: The address at which ``manage.py grpc`` listens, without TLS.
+A2A_GRPC_HOST = env.str("A2A_GRPC_HOST", default="127.0.0.1")
+A2A_GRPC_PORT = env.int("A2A_GRPC_PORT", default=50051)
 
 # --- Database: the truth ----------------------------------------------------------------------------------------------
 DATABASES = {"default": env.db_url("DATABASE_URL", default="postgresql://a2a@127.0.0.1:5432/a2a")}

@@ -12,7 +12,7 @@ django.setup()
 
 from a2a.types import Message, Part, Role
 
-from tasks_app import agents, engine, operations
+from tasks_app import agents, engine, intake
 from tasks_app.a2a.extension import TaskOptions
 from tasks_app.authentication import Caller
 from tasks_app.engine import NewTask
@@ -41,7 +41,7 @@ def local() -> Caller:
 
 def new_task(caller: Caller, agent: str, options: TaskOptions) -> NewTask:
     message = Message(message_id=str(uuid4()), role=Role.ROLE_USER, parts=[Part(text="hello")])
-    return operations.new_task(
+    return intake.new_task(
         caller=caller,
         spec=agents.get(agent),
         message=message,

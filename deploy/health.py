@@ -4,6 +4,7 @@ Light on purpose: they run every few seconds in every container, so they import 
 what the process does, not whether it exists: a process that hangs fails it.
 
 - ``web``, ``flower``: their own HTTP endpoint answers 200.
+- ``grpc``: the gRPC server takes a connection.
 - ``worker``: the Worker row of this container is fresh, which is what the dispatcher counts slots by.
 - ``database``: a session from this container has just spoken to PostgreSQL. The dispatcher does each second, active or
   standing by; beat each five seconds, when it looks for changed schedules.
@@ -51,6 +52,16 @@ def web() -> None:
 
 def flower() -> None:
     _http_ok("http://127.0.0.1:5555/healthcheck")
+
+
+def grpc() -> None:
+    from grpc import FutureTimeoutError, channel_ready_future, insecure_channel
+
+    with insecure_channel("127.0.0.1:50051") as channel:
+        try:
+            channel_ready_future(channel).result(timeout=TIMEOUT_S)
+        except FutureTimeoutError:
+            raise Unhealthy(f"no connection within {TIMEOUT_S} s") from None
 
 
 def worker() -> None:
@@ -109,6 +120,7 @@ def _count(query: str, *params: object) -> int:
 CHECKS: dict[str, Callable[[], None]] = {
     "web": web,
     "flower": flower,
+    "grpc": grpc,
     "worker": worker,
     "database": database,
     "broker": broker,

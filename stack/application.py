@@ -16,7 +16,7 @@ from stack.data.base import DataServer, Place
 from stack.data.postgresql import WheelPostgreSQL
 from stack.data.redis import Redis
 from stack.envfile import kept_secret, read_env, write_env
-from stack.environment import KEPT, PORTS, application_env, embedded_roles, servers_for
+from stack.environment import KEPT, OPTIONAL, PORTS, application_env, embedded_roles, servers_for
 from stack.errors import AlreadyRunning, PortInUse, StackError
 from stack.health import http_answers, wait_until
 from stack.interrupts import uninterrupted
@@ -191,6 +191,9 @@ class Stack:
 
     def _app_programs(self) -> list[Program]:
         commands = {**select(read_procfile(self.procfile), self._processes), **self._extra}
+        if self._processes is None:
+            unwanted = {name for name, variable in OPTIONAL.items() if not self._given.get(variable)}
+            commands = {name: command for name, command in commands.items() if name not in unwanted}
         if clash := commands.keys() & EMBEDDED.keys():
             raise StackError(f"A process cannot be called {', '.join(clash)}: the embedded servers are.")
         pids = make_dir(self.run_dir / "pids", mode=0o700)

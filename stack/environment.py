@@ -17,8 +17,11 @@ PORTS = {
     "A2A_CPU_METRICS_PORT": 8012,
     "A2A_IO_METRICS_PORT": 8013,
     "A2A_SYSTEM_METRICS_PORT": 8014,
+    "A2A_GRPC_METRICS_PORT": 8015,
 }
 """Where processes other than web listen, unless the environment says otherwise or somebody else listens there."""
+OPTIONAL = {"grpc": "A2A_GRPC_PORT"}
+"""Processes of the Procfile that are started only where their variable is set, or by name."""
 KEPT = (
     "A2A_OPEN_MODE",
     "A2A_SECRET_KEY",
@@ -26,6 +29,7 @@ KEPT = (
     "A2A_BROKER_URL",
     "REDIS_URL",
     "A2A_PORT",
+    "A2A_GRPC_PORT",
     "A2A_METRICS_HOST",
     *PORTS,
 )

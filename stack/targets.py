@@ -15,6 +15,7 @@ _VARIABLES = {
     "worker-cpu": "A2A_CPU_METRICS_PORT",
     "worker-io": "A2A_IO_METRICS_PORT",
     "worker-system": "A2A_SYSTEM_METRICS_PORT",
+    "grpc": "A2A_GRPC_METRICS_PORT",
     "flower": "A2A_FLOWER_PORT",
 }
 

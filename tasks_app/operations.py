@@ -1,143 +1,276 @@
-"""What every door does between parsing a request and rendering its answer, binding-neutral."""
+"""The operations of A2A (1.0, section 3.1), one function each, the same for every binding.
+
+Params come as ProtoJSON, because protobuf's parser forgives what a client should hear of; results go as A2A objects,
+which each binding renders. Every function raises A2A's errors.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-from uuid import UUID, uuid4
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+from uuid import UUID
 
-from a2a.types import Message
+from a2a.types import (
+    CancelTaskRequest,
+    GetTaskRequest,
+    ListTasksRequest,
+    ListTasksResponse,
+    Message,
+    SendMessageConfiguration,
+    SendMessageResponse,
+    StreamResponse,
+    SubscribeToTaskRequest,
+    Task,
+)
+from django.conf import settings
 
-from tasks_app import agents
-from tasks_app.a2a import extension, parse
+from tasks_app import intake, listing, reads
+from tasks_app.a2a import extension, parse, wire
 from tasks_app.a2a.errors import (
-    ResourceExhaustedError,
+    PushNotificationNotSupportedError,
+    TaskNotCancelableError,
     TaskNotFoundError,
     UnsupportedOperationError,
     invalid,
-    unsupported_content,
 )
-from tasks_app.a2a.extension import TaskOptions
+from tasks_app.a2a.wire import Submitted
 from tasks_app.agents import AgentSpec
 from tasks_app.authentication import Caller
 from tasks_app.engine import Created, NewTask
-from tasks_app.policies import Resources
+from tasks_app.reads import TaskRecord
+from tasks_app.status import TERMINAL, TaskStatus
+from tasks_app.waiting import waiting_for
+from tasks_app.web import web
 
-#: What a client is told to wait where nobody can say when one of its tasks will start, in seconds.
-QUEUE_RETRY_S = 5.0
-
-
-def agent_named(name: Any, *, path: str = "agent") -> AgentSpec:
-    """The agent. Raises InvalidParamsError naming the field, and the agents there are."""
-    if not isinstance(name, str) or not name:
-        raise invalid(path, "is required")
-    try:
-        return agents.get(name)
-    except agents.UnknownAgent as error:
-        raise invalid(path, str(error)) from error
+Params = Mapping[str, Any]
 
 
-def task_id(text: Any) -> UUID:
-    """The id of a task. What is no id of ours is as unknown as any other: TaskNotFoundError."""
-    try:
-        return UUID(text)
-    except (ValueError, TypeError, AttributeError):
-        raise TaskNotFoundError(f"no task '{str(text)[:100]}'") from None
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """Who asks which agent for what. ``after`` is the last generation that the client of a stream has seen."""
+
+    caller: Caller
+    spec: AgentSpec
+    method: str
+    after: int | None = None
 
 
-def options_of(message: Mapping[str, Any]) -> TaskOptions:
-    """What the metadata of a message says under our extension; the defaults if it says nothing.
+class Item(NamedTuple):
+    """What a stream sends next; ``generation`` is its place, which a client may name to go on from there."""
 
-    Takes the message as JSON: a protobuf Struct makes every number a float.
+    generation: int
+    response: StreamResponse | Submitted
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a message asks for: the task, and how to answer."""
+
+    item: NewTask
+    message: Message
+    history_length: int | None
+    immediately: bool
+
+
+def agent_at(name: str | None, tenant: Any) -> AgentSpec:
+    """The agent that an address and a tenant name; the default one if neither does.
+
+    ``tenant`` is the routing key of A2A (section 8.3.2): here it is an agent's name. Where the address names the agent
+    already, it may only repeat it. Raises InvalidParamsError.
     """
-    metadata = message.get("metadata") or {}
-    if extension.URI not in metadata:
-        return TaskOptions()
-    return extension.parse(metadata[extension.URI], path=f"message.metadata.{extension.URI}")
+    if tenant is not None and not isinstance(tenant, str):
+        raise invalid("tenant", "must be a string")
+    if name and tenant and tenant != name:
+        raise invalid("tenant", f"this is the address of the agent '{name}'")
+    return intake.agent_named(name or tenant or settings.A2A_DEFAULT_AGENT, path="tenant")
 
 
-def new_task(
-    *,
-    caller: Caller,
-    spec: AgentSpec,
-    message: Message,
-    options: TaskOptions,
-    metadata: dict[str, Any],
-    method: str,
-    options_path: str = "",
-) -> NewTask:
-    """The task that this message asks for, checked against its agent; not yet stored.
+# Operations ----------------------------------------------------------------------------------------------------------
 
-    ``options_path`` is what stands before the names of the options in the request, for errors.
-    Raises InvalidParamsError, ContentTypeNotSupportedError, TaskNotFoundError or UnsupportedOperationError.
+
+async def send_message(call: Call, params: Params) -> SendMessageResponse | Submitted:
+    """Accepts the message. Answers when its task has ended or waits for its client, or at once if that is asked."""
+    asked = _asked(call, params)
+    if asked.immediately:
+        created = await _accept(call, asked.item)
+        return _submitted(asked, created) if not created.repeated else await _sent(call, created.task_id, asked)
+    async with web().hub.follow(asked.item.id) as changed:
+        created = await _accept(call, asked.item)
+        if not created.repeated:
+            await web().settled(created.task_id, wait_s=settings.A2A_BLOCKING_WAIT_S, changed=changed)
+            return await _sent(call, created.task_id, asked)
+    async with web().hub.follow(created.task_id) as changed:
+        await web().settled(created.task_id, wait_s=settings.A2A_BLOCKING_WAIT_S, changed=changed)
+    return await _sent(call, created.task_id, asked)
+
+
+async def send_streaming_message(call: Call, params: Params) -> AsyncIterator[Item]:
+    """Accepts the message; the task first, then its events in order, until it has ended or needs input.
+
+    While it needs authorisation the stream stays open, since that may come by another way (section 7.6.1).
     """
-    if message.task_id:
-        # A follow-up: turns of a task are not there yet, and what is not there cannot be named.
-        task_id(message.task_id)
-        raise UnsupportedOperationError("message.taskId: follow-up messages to a task are not supported yet")
-    _check_content(spec, message)
-    _check_parameters(spec, options, f"{options_path}parameters")
-    needs = _needs(spec, options, f"{options_path}resources")
-    texts = {"metadata": metadata}
-    texts[f"{options_path}parameters"] = options.parameters
-    for path, data in texts.items():
-        if parse.has_nul(data):
-            raise invalid(path, "may not hold NUL characters")
-    return NewTask(
-        client_id=caller.client_id,
-        agent=spec.name,
-        lane=spec.lane,
-        context_id=message.context_id or str(uuid4()),
-        message_id=message.message_id,
-        message=message.SerializeToString(deterministic=True),
-        method=method,
-        priority=options.priority,
-        parameters=options.parameters,
-        metadata=metadata,
-        asked=options.asked,
-        needs=needs,
-        max_queued=caller.max_queued,
-        start_deadline_s=options.start_deadline_s or spec.start_deadline_s,
-        timeout_s=options.timeout_s or spec.timeout_s,
-        max_attempts=spec.max_attempts,
-        run_after=options.run_after,
+    asked = _asked(call, params)
+    created = await _accept(call, asked.item)
+    if created.repeated:
+        record = await _record(call, created.task_id, history=asked.history_length != 0)
+        first = Item(record.generation, StreamResponse(task=await _task(record, asked.history_length)))
+        return _stream(call, record, first, ends_at=frozenset({TaskStatus.INPUT_REQUIRED}))
+    return _stream_new(_submitted(asked, created))
+
+
+async def subscribe_to_task(call: Call, params: Params) -> AsyncIterator[Item]:
+    """The task as it is, then its events in order, until it has ended; or the events after ``call.after``."""
+    request = parse.proto(params, SubscribeToTaskRequest(), path="params")
+    record = await _record(call, _task_id(request))
+    if record.status in TERMINAL and (call.after is None or call.after >= record.generation):
+        raise UnsupportedOperationError(f"task {record.id} has ended: there is nothing to subscribe to")
+    first = Item(record.generation, StreamResponse(task=await _task(record, None)))
+    return _stream(call, record, first, ends_at=frozenset())
+
+
+async def get_task(call: Call, params: Params) -> Task:
+    """The task, with as much of its history as is asked for."""
+    request = parse.proto(params, GetTaskRequest(), path="params")
+    wanted = _history_length(request)
+    return await _read(call, _task_id(request), wanted)
+
+
+async def list_tasks(call: Call, params: Params) -> ListTasksResponse:
+    """A page of the caller's tasks of this agent, what changed its state last first (section 3.1.4)."""
+    parse.check_state(params.get("status"), path="status")
+    request = parse.proto(params, ListTasksRequest(), path="params")
+    history_length = _history_length(request) or 0
+    query = listing.query(request, client_id=call.caller.client_id, agent=call.spec.name, history_length=history_length)
+    page = await web().read(listing.tasks, query)
+    return ListTasksResponse(
+        tasks=[wire.task(record, history_length=history_length) for record in page.tasks],
+        next_page_token=page.next_token,
+        page_size=query.page_size,
+        total_size=page.total,
     )
 
 
-def accepted(created: Created, caller: Caller) -> Created:
-    """What was created, if it was.
-
-    Raises InvalidParamsError if the message id had been used for another request, ResourceExhaustedError if the client
-    has too many tasks waiting.
-    """
-    if created.conflict:
-        raise invalid("message.messageId", "was used before, for another request")
-    if created.refused:
-        waiting = f"at most {caller.max_queued} of your tasks may wait"
-        raise ResourceExhaustedError("max_queued", waiting, retry_after_s=QUEUE_RETRY_S)
-    return created
+async def cancel_task(call: Call, params: Params) -> Task:
+    """Cancels the task, at once; the work is stopped after. Raises TaskNotCancelableError for one that has ended."""
+    request = parse.proto(params, CancelTaskRequest(), path="params")
+    record = await _record(call, _task_id(request), history=False, artifacts=False)
+    if not await web().cancel(record.id, by="its client"):
+        raise TaskNotCancelableError(f"task {record.id} has ended already")
+    return await _read(call, record.id, None)
 
 
-def _check_content(spec: AgentSpec, message: Message) -> None:
-    for index, part in enumerate(message.parts):
-        field = f"message.parts[{index}]"
-        if part.WhichOneof("content") == "url":
-            raise unsupported_content(f"{field}.url", "files by URL are not fetched yet; send the bytes as raw")
-        if not spec.accepts(part.media_type):
-            modes = ", ".join(spec.input_modes)
-            raise unsupported_content(f"{field}.mediaType", f"'{part.media_type[:100]}' is none of {modes}")
+UNARY: dict[str, Callable[[Call, Params], Awaitable[Any]]] = {
+    "SendMessage": send_message,
+    "GetTask": get_task,
+    "ListTasks": list_tasks,
+    "CancelTask": cancel_task,
+}
+STREAMING: dict[str, Callable[[Call, Params], Awaitable[AsyncIterator[Item]]]] = {
+    "SendStreamingMessage": send_streaming_message,
+    "SubscribeToTask": subscribe_to_task,
+}
 
 
-def _needs(spec: AgentSpec, options: TaskOptions, path: str) -> Resources:
-    try:
-        return spec.resources.with_asked(options.resources)
-    except ValueError as error:
-        field, _, complaint = str(error).partition(": ")
-        raise invalid(f"{path}.{field}", complaint) from error
+# What they share -----------------------------------------------------------------------------------------------------
 
 
-def _check_parameters(spec: AgentSpec, options: TaskOptions, path: str) -> None:
-    try:
-        spec.check_parameters(options.parameters)
-    except agents.BadParameters as error:
-        raise invalid(path + error.field.removeprefix("parameters"), str(error)[:300]) from error
+def _asked(call: Call, params: Params) -> Asked:
+    """What a message asks for, checked."""
+    message = parse.message(params.get("message"), path="message")
+    said = params.get("configuration")
+    configuration = parse.proto({} if said is None else said, SendMessageConfiguration(), path="configuration")
+    history_length = _history_length(configuration, path="configuration.historyLength")
+    if configuration.HasField("task_push_notification_config"):
+        raise PushNotificationNotSupportedError("configuration.taskPushNotificationConfig: not supported yet")
+    item = intake.new_task(
+        caller=call.caller,
+        spec=call.spec,
+        message=message,
+        options=intake.options_of(params["message"]),
+        metadata=parse.json_object(params.get("metadata"), path="metadata"),
+        method=call.method,
+        options_path=f"message.metadata.{extension.URI}.",
+    )
+    return Asked(item, message, history_length, configuration.return_immediately)
+
+
+async def _accept(call: Call, item: NewTask) -> Created:
+    await web().throttle(call.caller)
+    return intake.accepted(await web().submit(item), call.caller)
+
+
+def _submitted(asked: Asked, created: Created) -> Submitted:
+    return Submitted(
+        task_id=created.task_id,
+        context_id=asked.item.context_id,
+        at=created.created_at,
+        metadata=asked.item.metadata,
+        message=None if asked.history_length == 0 else asked.message,
+    )
+
+
+async def _stream_new(submitted: Submitted) -> AsyncIterator[Item]:
+    """Of a task that was accepted just now."""
+    yield Item(1, submitted)
+    async for event in web().follow(submitted.task_id, after=1):
+        yield Item(event.generation, wire.event(event, context_id=submitted.context_id))
+        if event.kind == "status" and event.status == TaskStatus.INPUT_REQUIRED:
+            return
+
+
+async def _stream(
+    call: Call, record: TaskRecord, first: Item, *, ends_at: frozenset[TaskStatus]
+) -> AsyncIterator[Item]:
+    """``first``, unless the client goes on from an event it names, and what comes after."""
+    after = record.generation if call.after is None else min(call.after, record.generation)
+    if call.after is None:
+        yield first
+    if after == record.generation and record.status in TERMINAL | ends_at:
+        return
+    async for event in web().follow(record.id, after=after):
+        yield Item(event.generation, wire.event(event, context_id=record.context_id))
+        if event.kind == "status" and event.status in ends_at and event.generation >= record.generation:
+            return
+
+
+async def _record(call: Call, task_id: UUID, *, history: bool = True, artifacts: bool = True) -> TaskRecord:
+    """The caller's task of this agent. Raises TaskNotFoundError."""
+    record = await web().read(
+        reads.task,
+        task_id,
+        client_id=call.caller.client_id,
+        agent=call.spec.name,
+        history=history,
+        artifacts=artifacts,
+    )
+    if record is None:
+        raise TaskNotFoundError(f"no task '{task_id}'")
+    return record
+
+
+async def _task(record: TaskRecord, history_length: int | None) -> Task:
+    waiting = await web().read(waiting_for, record.id) if record.status == TaskStatus.PENDING else []
+    return wire.task(record, history_length=history_length, waiting=waiting)
+
+
+async def _read(call: Call, task_id: UUID, history_length: int | None) -> Task:
+    return await _task(await _record(call, task_id, history=history_length != 0), history_length)
+
+
+async def _sent(call: Call, task_id: UUID, asked: Asked) -> SendMessageResponse:
+    return SendMessageResponse(task=await _read(call, task_id, asked.history_length))
+
+
+def _task_id(request: Any) -> UUID:
+    if not request.id:
+        raise invalid("id", "is required")
+    return intake.task_id(request.id)
+
+
+def _history_length(request: Any, *, path: str = "historyLength") -> int | None:
+    if not request.HasField("history_length"):
+        return None
+    if request.history_length < 0:
+        raise invalid(path, "must not be negative")
+    return int(request.history_length)

@@ -257,6 +257,10 @@ class Hub:
                 self._seen.pop(task_id, None)
                 await self._unlisten(task_id)
 
+    def follows(self, task_id: UUID) -> bool:
+        """Whether somebody follows this task now."""
+        return task_id in self._events
+
     def _start(self) -> None:
         wanted = {"poll": self._poll, "hear": self._hear} if settings.REDIS_URL else {"poll": self._poll}
         for name, run in wanted.items():

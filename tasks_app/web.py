@@ -16,7 +16,7 @@ from psycopg_pool import AsyncConnectionPool
 from tasks_app import engine, metrics, reads
 from tasks_app.authentication import Caller, identify, remembered
 from tasks_app.database import OUTAGES, Line, conninfo, is_poison
-from tasks_app.engine import Cancelled, Created, NewTask
+from tasks_app.engine import Created, NewTask
 from tasks_app.engine.core import AsyncConnection, Steps, arun
 from tasks_app.groupcommit import Flusher
 from tasks_app.reads import EventRecord
@@ -67,26 +67,27 @@ class Web:
         """Accepts the task: when this returns, it is in PostgreSQL, or refused as :class:`Created` says."""
         return await self._submits.submit(item)
 
-    async def cancel(self, task_id: UUID, *, by: str) -> list[Cancelled]:
-        """Cancels the task, if it is not terminal, and tells its worker."""
-        done = await self.read(engine.request_cancel, [task_id], by=by)
+    async def cancel(self, task_id: UUID, *, by: str) -> bool:
+        """Cancels the task, and tells its worker. False if it had ended before."""
+        try:
+            done = await self._once(engine.request_cancel, [task_id], by=by)
+        except OUTAGES:
+            await self._renew()
+            done = await self._once(engine.request_cancel, [task_id], by=by)
+            if not done:
+                # The first may have been done, and only its answer lost.
+                return await self.read(_status_of, task_id) == TaskStatus.CANCELLED
         metrics.cancelled(done)
         self._bell.ring(cancelled(done))
-        return done
+        return bool(done)
 
     async def read(self, verb: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        """The verb's result, on a connection of the pool."""
-        pool = await self._opened_pool()
-        for last in (False, True):
-            async with pool.connection() as conn:
-                try:
-                    return await arun(conn, verb, *args, **kwargs)
-                except OUTAGES:
-                    await conn.close()
-                    if last:
-                        raise
-            await pool.check()
-        raise AssertionError("unreachable")
+        """The verb's result, on a connection of the pool; tried once more if that was broken."""
+        try:
+            return await self._once(verb, *args, **kwargs)
+        except OUTAGES:
+            await self._renew()
+            return await self._once(verb, *args, **kwargs)
 
     async def follow(self, task_id: UUID, *, after: int) -> AsyncIterator[EventRecord]:
         """The task's events past a generation, and then each as it comes; ends after the terminal one."""
@@ -114,6 +115,19 @@ class Web:
                     await changed.wait()
         except TimeoutError:
             return
+
+    async def _once(self, verb: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        pool = await self._opened_pool()
+        async with pool.connection() as conn:
+            try:
+                return await arun(conn, verb, *args, **kwargs)
+            except OUTAGES:
+                await conn.close()
+                raise
+
+    async def _renew(self) -> None:
+        """Replaces the pool's connections that are broken."""
+        await (await self._opened_pool()).check()
 
     async def _create_all(self, items: Sequence[NewTask]) -> list[Created]:
         limited = any(item.max_queued is not None for item in items)

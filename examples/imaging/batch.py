@@ -109,7 +109,7 @@ class Batch:
         }
         params = {"message": message, "configuration": {"returnImmediately": True, "historyLength": 0}}
         call = {"jsonrpc": "2.0", "id": message["messageId"], "method": "SendMessage", "params": params}
-        reply = self._client.post("/a2a/imaging/", json=call)
+        reply = self._client.post("/a2a/imaging/", json=call, headers={"A2A-Version": "1.0"})
         reply.raise_for_status()
         answer = reply.json()
         if "error" in answer:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from a2a.utils.error_handlers import ERROR_INFO_TYPE, build_error_details
+from a2a.utils.error_handlers import A2A_DOMAIN, BAD_REQUEST_TYPE, ERROR_INFO_TYPE
 from a2a.utils.errors import (
+    A2A_ERROR_MAPPING,
     JSON_RPC_ERROR_CODE_MAP,
     A2AError,
     ContentTypeNotSupportedError,
+    ErrorMapping,
     InternalError,
     InvalidParamsError,
     InvalidRequestError,
@@ -36,8 +38,12 @@ __all__ = [
     "TaskNotFoundError",
     "UnsupportedOperationError",
     "VersionNotSupportedError",
+    "details",
+    "failed",
+    "http_error",
     "invalid",
     "jsonrpc_error",
+    "mapped",
     "violations",
 ]
 
@@ -81,14 +87,43 @@ def violations(error: A2AError) -> list[dict[str, str]]:
     return list(data.get("errors", []))
 
 
+def failed() -> InternalError:
+    """What a client hears when the fault is ours."""
+    return InternalError("the server could not answer; look the task up before sending it again")
+
+
 def jsonrpc_error(error: A2AError) -> dict[str, Any]:
-    """The JSON-RPC error object."""
+    """The JSON-RPC error object (section 9.5)."""
+    exhausted = isinstance(error, ResourceExhaustedError)
+    code = RESOURCE_EXHAUSTED if exhausted else JSON_RPC_ERROR_CODE_MAP.get(type(error), -32603)
+    return {"code": code, "message": error.message, "data": details(error)}
+
+
+def http_error(error: A2AError, *, status: int | None = None) -> dict[str, Any]:
+    """The body of the HTTP+JSON binding (section 11.6); its ``error.code`` is the HTTP status.
+
+    ``status`` takes the place of the error's own.
+    """
+    mapping = mapped(error)
+    code = mapping.http_code if status is None else status
+    body = {"code": code, "status": mapping.grpc_status, "message": error.message, "details": details(error)}
+    return {"error": body}
+
+
+def mapped(error: A2AError) -> ErrorMapping:
+    """Its HTTP status, its gRPC status and its reason (section 5.4)."""
     if isinstance(error, ResourceExhaustedError):
-        return {"code": RESOURCE_EXHAUSTED, "message": error.message, "data": _exhausted(error)}
-    code = JSON_RPC_ERROR_CODE_MAP.get(type(error), -32603)
-    return {"code": code, "message": error.message, "data": build_error_details(error)}
+        return ErrorMapping(429, "RESOURCE_EXHAUSTED", "RESOURCE_EXHAUSTED")
+    return A2A_ERROR_MAPPING.get(type(error), A2A_ERROR_MAPPING[InternalError])
 
 
-def _exhausted(error: ResourceExhaustedError) -> list[dict[str, Any]]:
-    info = {"reason": "RESOURCE_EXHAUSTED", "domain": DOMAIN, "metadata": {"limit": error.limit}}
-    return [{"@type": ERROR_INFO_TYPE, **info}, {"@type": RETRY_INFO_TYPE, "retryDelay": f"{error.retry_after_s}s"}]
+def details(error: A2AError) -> list[dict[str, Any]]:
+    """google.rpc's details, as JSON: an ErrorInfo always, and a BadRequest with the fields if it is about some."""
+    exhausted = isinstance(error, ResourceExhaustedError)
+    metadata = {"limit": error.limit} if isinstance(error, ResourceExhaustedError) else {}
+    domain = DOMAIN if exhausted else A2A_DOMAIN
+    found = [{"@type": ERROR_INFO_TYPE, "reason": mapped(error).reason, "domain": domain, "metadata": metadata}]
+    if isinstance(error, ResourceExhaustedError):
+        return [*found, {"@type": RETRY_INFO_TYPE, "retryDelay": f"{error.retry_after_s}s"}]
+    fields = [{"field": item["field"], "description": item["message"]} for item in violations(error)]
+    return [*found, {"@type": BAD_REQUEST_TYPE, "fieldViolations": fields}] if fields else found

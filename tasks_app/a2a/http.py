@@ -8,6 +8,7 @@ from django.conf import settings
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from tasks_app.a2a.errors import InvalidRequestError
 from tasks_app.authentication import CHALLENGE, Caller, Unauthenticated
 from tasks_app.web import web
 
@@ -34,6 +35,16 @@ async def body(request: Request) -> bytes:
 def whole_number(text: str) -> int | None:
     """The number that a header says, from 0 and of at most 18 digits; None if it says anything else."""
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else None
+
+
+def check_content_type(request: Request) -> None:
+    """Only JSON that says so: a page of another origin can send anything else without being asked for leave.
+
+    Raises InvalidRequestError.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in ("application/json", "application/a2a+json"):
+        raise InvalidRequestError("Content-Type: must be application/json or application/a2a+json")
 
 
 async def caller(request: Request) -> Caller:

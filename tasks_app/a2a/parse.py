@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from a2a.types import Message, Role
+from a2a.types import Message, Role, TaskState
 from google.protobuf.json_format import ParseDict, ParseError
 from google.protobuf.message import Message as Proto
 
@@ -18,6 +18,8 @@ P = TypeVar("P", bound=Proto)
 MESSAGE_ID_MAX_CHARS = 256
 CONTEXT_ID_MAX_CHARS = 128
 PARTS_MAX = 1_000
+#: Up to here every whole number is a float of its own.
+WHOLE_MAX = 2.0**53
 #: Where the protobuf parser says that the wrong value stands, at the end of some of its errors.
 _AT = re.compile(r" at \w+\.([\w.\[\]]+)$")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]*={0,2}")
@@ -53,6 +55,14 @@ def proto(data: Any, into: P, *, path: str) -> P:
     return into
 
 
+def check_state(value: Any, *, path: str) -> None:
+    """Raises InvalidParamsError for what names no state of tasks; protobuf's parser takes it for none."""
+    if isinstance(value, str) and value not in TaskState.keys():  # noqa: SIM118 (an enum's, not a dict's)
+        raise invalid(path, f"'{value[:50]}' is no state; one of {', '.join(TaskState.keys())}")
+    if isinstance(value, int) and value not in TaskState.values():
+        raise invalid(path, f"{value} is no state")
+
+
 def json_object(value: Any, *, path: str) -> dict[str, Any]:
     """The value, if it is an object; an empty one for null. Raises InvalidParamsError."""
     if value is None:
@@ -66,6 +76,15 @@ def check_depth(data: Any) -> None:
     """Raises InvalidParamsError if this JSON is nested deeper than what we store could be read back."""
     if is_too_deep(data):
         raise invalid("body", f"may be nested at most {DEPTH_MAX} levels deep")
+
+
+def whole(data: Any) -> Any:
+    """The JSON with whole numbers as integers: a protobuf Struct makes every number a float."""
+    if isinstance(data, dict):
+        return {name: whole(value) for name, value in data.items()}
+    if isinstance(data, list):
+        return [whole(item) for item in data]
+    return int(data) if isinstance(data, float) and data.is_integer() and abs(data) <= WHOLE_MAX else data
 
 
 def has_nul(data: Any) -> bool:

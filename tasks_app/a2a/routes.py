@@ -8,18 +8,25 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from tasks_app import agents
-from tasks_app.a2a import agent_card, http, jsonrpc
+from tasks_app.a2a import agent_card, http, jsonrpc, rest
 from tasks_app.engine.core import Statement, Steps
 from tasks_app.web import web
 
 
 async def call(request: Request) -> Response:
-    """POST to an agent's address: the JSON-RPC binding."""
+    """POST to an agent's address, or to the root: the JSON-RPC binding."""
+    name = request.path_params.get("agent")
     try:
-        spec = agents.get(_agent_name(request))
+        if name is not None:
+            agents.get(name)
     except agents.UnknownAgent as error:
         return _unknown(error)
-    return await jsonrpc.endpoint(request, spec)
+    return await jsonrpc.endpoint(request, name)
+
+
+async def nothing(request: Request) -> Response:
+    """What is below an agent's address and no operation."""
+    return http.refused(404, f"no operation {request.method} {request.url.path[:200]}")
 
 
 async def card(request: Request) -> Response:
@@ -76,4 +83,6 @@ ROUTES = [
     Route("/a2a/{agent}/", call, methods=["POST"]),
     Route("/a2a/{agent}", call, methods=["POST"]),
     Route(f"/a2a/{{agent}}/{CARD}", card),
+    *rest.routes(),
+    Route("/a2a/{agent}/{path:path}", nothing, methods=["GET", "POST", "PUT", "PATCH", "DELETE"]),
 ]

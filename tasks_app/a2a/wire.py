@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from a2a.types import (
     Artifact,
+    ListTasksResponse,
     Message,
     Part,
     Role,
@@ -66,16 +69,39 @@ def task(record: TaskRecord, *, history_length: int | None = None, waiting: Sequ
     )
 
 
-def submitted(
-    *, task_id: Any, context_id: str, at: datetime, metadata: dict[str, Any], message: Message | None
-) -> dict[str, Any]:
-    """The A2A Task as it stands right after it was accepted, as ProtoJSON.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submitted:
+    """A task as it stands right after it was accepted: every submit answers with it, so it is not read back.
 
-    Written out by hand, without reading it back or building protobuf first: every submit answers with it.
+    ``message`` is its history, None if none was asked for.
     """
-    status = {"state": "TASK_STATE_SUBMITTED", "timestamp": at.astimezone(UTC).isoformat().replace("+00:00", "Z")}
-    task = {"id": str(task_id), "contextId": context_id, "status": status, "metadata": {**metadata, "generation": 1}}
-    return task if message is None else {**task, "history": [as_dict(message)]}
+
+    task_id: UUID
+    context_id: str
+    at: datetime
+    metadata: dict[str, Any]
+    message: Message | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The ProtoJSON of a SendMessageResponse or a StreamResponse, written out without building protobuf first."""
+        status = {
+            "state": "TASK_STATE_SUBMITTED",
+            "timestamp": self.at.astimezone(UTC).isoformat().replace("+00:00", "Z"),
+        }
+        metadata = {**self.metadata, "generation": 1}
+        task = {"id": str(self.task_id), "contextId": self.context_id, "status": status, "metadata": metadata}
+        return {"task": task if self.message is None else {**task, "history": [as_dict(self.message)]}}
+
+    def task(self) -> Task:
+        """The A2A Task."""
+        status = WireStatus(state=TaskState.TASK_STATE_SUBMITTED, timestamp=_timestamp(self.at))
+        return Task(
+            id=str(self.task_id),
+            context_id=self.context_id,
+            status=status,
+            history=[] if self.message is None else [self.message],
+            metadata=_struct({**self.metadata, "generation": 1}),
+        )
 
 
 def event(record: EventRecord, *, context_id: str) -> StreamResponse:
@@ -135,8 +161,12 @@ def history(model: TaskModel) -> list[Message]:
 
 
 def as_dict(message: Any) -> dict[str, Any]:
-    """ProtoJSON of an A2A object."""
+    """ProtoJSON of an A2A object. A list of tasks always says how long it is (section 3.1.4)."""
+    if isinstance(message, Submitted):
+        return message.as_dict()
     data: dict[str, Any] = MessageToDict(message)
+    if isinstance(message, ListTasksResponse):
+        data = {"tasks": [], "nextPageToken": "", "totalSize": 0, **data, "pageSize": message.page_size}
     return data
 
 

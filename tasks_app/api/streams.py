@@ -7,24 +7,20 @@ from typing import Any
 from urllib.parse import quote
 from uuid import UUID
 
-import orjson
 from a2a.types import Message
 from google.protobuf.json_format import MessageToDict
-from sse_starlette import EventSourceResponse
 from starlette.requests import Request
 from starlette.responses import Response
 
-from tasks_app import operations, reads
-from tasks_app.a2a import http
-from tasks_app.a2a.errors import TaskNotFoundError
+from tasks_app import intake, reads
+from tasks_app.a2a import http, sse
+from tasks_app.a2a.errors import InvalidParamsError, TaskNotFoundError, violations
 from tasks_app.authentication import Unauthenticated
 from tasks_app.engine.core import Statement, Steps
 from tasks_app.reads import EventRecord
 from tasks_app.status import TERMINAL
 from tasks_app.web import web
 
-KEEP_ALIVE_S = 15
-GENERATION_MAX = 2**31 - 1
 #: What a browser may show by itself, without running anything of it.
 INLINE = ("image/png", "image/jpeg", "image/gif", "image/webp", "application/json", "text/plain")
 
@@ -44,7 +40,7 @@ async def events(request: Request) -> Response:
     ``Last-Event-ID``; ends with the terminal one. 204 if that was the last."""
     try:
         caller = await http.caller(request)
-        task_id = operations.task_id(request.path_params["task_id"])
+        task_id = intake.task_id(request.path_params["task_id"])
         record = await web().read(reads.task, task_id, client_id=caller.client_id, history=False, artifacts=False)
     except Unauthenticated as error:
         return http.unauthenticated(error)
@@ -52,14 +48,14 @@ async def events(request: Request) -> Response:
         record = None
     if record is None:
         return http.refused(404, f"no task '{request.path_params['task_id']}'")
-    last = http.whole_number(request.headers.get("last-event-id", "0"))
-    if last is None or last > GENERATION_MAX:
-        wrong = {"field": "Last-Event-ID", "message": "must be a generation, a number from 0"}
-        return http.refused(400, f"{wrong['field']}: {wrong['message']}", wrong)
+    try:
+        last = sse.last_event_id(request) or 0
+    except InvalidParamsError as error:
+        return http.refused(400, error.message, *violations(error))
     if record.status in TERMINAL and last >= record.generation:
         # What a browser takes as: there is nothing more, do not ask again.
         return Response(status_code=204)
-    return EventSourceResponse(_follow(task_id, min(last, record.generation)), ping=KEEP_ALIVE_S, sep="\n")
+    return sse.response(_follow(task_id, min(last, record.generation)))
 
 
 async def content(request: Request) -> Response:
@@ -84,13 +80,9 @@ async def content(request: Request) -> Response:
     return Response(b"".join(bytes(row[3]) for row in rows), media_type=media_type, headers=headers)
 
 
-async def _follow(task_id: UUID, after: int) -> AsyncIterator[dict[str, str]]:
+async def _follow(task_id: UUID, after: int) -> AsyncIterator[sse.Event]:
     async for event in web().follow(task_id, after=after):
-        yield {
-            "id": str(event.generation),
-            "event": event.kind,
-            "data": orjson.dumps(_as_dict(event)).decode(),
-        }
+        yield sse.Event(event.generation, _as_dict(event), event.kind)
 
 
 def _as_dict(event: EventRecord) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ReadOnlyModelViewSet
 
-from tasks_app import agents, control, engine, metrics, operations, throttle
+from tasks_app import agents, control, engine, intake, metrics, throttle
 from tasks_app.a2a import extension, parse
 from tasks_app.a2a.errors import TaskNotCancelableError, TaskNotFoundError, UnsupportedOperationError, invalid
 from tasks_app.api.filters import PARAMETERS, filtered
@@ -42,13 +42,13 @@ def submission(data: Any, caller: Caller) -> NewTask:
     unknown = sorted(set(data) - set(FIELDS))
     if unknown:
         raise invalid(unknown[0], f"unknown; there are: {', '.join(FIELDS)}")
-    spec = operations.agent_named(data.get("agent"))
+    spec = intake.agent_named(data.get("agent"))
     message = data.get("message")
     if isinstance(message, Mapping):
         # Over REST a message is the client's, and has an id of ours if it brings none.
         named = {} if "message_id" in message else {"messageId": str(uuid4())}
         message = {**named, "role": "ROLE_USER", **message}
-    return operations.new_task(
+    return intake.new_task(
         caller=caller,
         spec=spec,
         message=parse.message(message, path="message"),
@@ -87,7 +87,7 @@ class TaskViewSet(ReadOnlyModelViewSet[Task]):
         return TaskSerializer if self.action == "list" else TaskDetailSerializer
 
     def get_object(self) -> Task:
-        task_id = operations.task_id(self.kwargs["pk"])
+        task_id = intake.task_id(self.kwargs["pk"])
         task = self.get_queryset().filter(id=task_id).first()
         if task is None:
             raise TaskNotFoundError(f"no task '{task_id}'")
@@ -109,7 +109,7 @@ class TaskViewSet(ReadOnlyModelViewSet[Task]):
         verb = engine.create if item.max_queued is None else engine.create_within
         created = engine.run(verb, [item])[0]
         metrics.created([item], [created])
-        return self._made(operations.accepted(created, self._caller))
+        return self._made(intake.accepted(created, self._caller))
 
     @extend_schema(request=ChangeSerializer, responses={200: TaskDetailSerializer, **errors(400, 404, 409)})
     def partial_update(self, request: Request, pk: str) -> Response:
@@ -137,7 +137,7 @@ class TaskViewSet(ReadOnlyModelViewSet[Task]):
         created = engine.run(engine.rerun, [task.id], lanes=lanes, max_queued=self._caller.max_queued)
         if not created:
             raise TaskNotFoundError(f"no task '{task.id}'")
-        operations.accepted(created[0], self._caller)
+        intake.accepted(created[0], self._caller)
         metrics.created([Task.objects.get(id=created[0].task_id)], created)
         return self._made(created[0])
 

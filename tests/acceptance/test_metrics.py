@@ -98,7 +98,11 @@ class Fleet:
         }
         params = {"message": message, "configuration": {"returnImmediately": True}}
         call = {"jsonrpc": "2.0", "id": 1, "method": "SendMessage", "params": params}
-        return str(self.webs[web].post(f"/a2a/{agent}/", json=call).json()["result"]["task"]["id"])
+        return str(
+            self.webs[web]
+            .post(f"/a2a/{agent}/", json=call, headers={"A2A-Version": "1.0"})
+            .json()["result"]["task"]["id"]
+        )
 
     def cancel(self, web: int, task_id: str) -> None:
         assert self.webs[web].post(f"/api/v1/tasks/{task_id}/cancel/").status_code == 200

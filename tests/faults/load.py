@@ -187,7 +187,9 @@ class Load:
 
     def _call(self, agent: str, method: str, params: dict[str, Any]) -> dict[str, Any]:
         call = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
-        answer = dict(_answered(self._client().post(f"/a2a/{agent}/", json=call), 200).json())
+        answer = dict(
+            _answered(self._client().post(f"/a2a/{agent}/", json=call, headers={"A2A-Version": "1.0"}), 200).json()
+        )
         if answer.get("error", {}).get("code") == INTERNAL_ERROR:
             raise Unanswered(str(answer["error"]))
         assert "result" in answer or method == "CancelTask", answer

@@ -6,13 +6,16 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
+from threading import Thread
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
+from django.db import connection
 
 from tasks_app.models import Task, TaskEvent, TaskRequest
-from tasks_app.web import close_web
+from tasks_app.web import Web, close_web, web
+from tests.live import wait_for
 
 TASKS = "/api/v1/tasks/"
 EXTENSION = "urn:a2a-task-manager:task-options:v1"
@@ -33,15 +36,35 @@ class Doors:
     def __init__(self) -> None:
         self._runner = asyncio.Runner()
         self._application = _application()
+        self._threads: list[Thread] = []
+        self._web: Web | None = None
 
     def close(self) -> None:
         self._runner.run(close_web())
         self._runner.close()
+        for thread in self._threads:
+            thread.join()
+
+    def once_followed(self, task_id: UUID, call: Callable[[], Any]) -> None:
+        """Calls it from a thread as soon as a request follows the task; :meth:`close` waits for it."""
+
+        def within() -> None:
+            try:
+                wait_for(
+                    lambda: self._web is not None and self._web.hub.follows(task_id), what=f"somebody follows {task_id}"
+                )
+                call()
+            finally:
+                connection.close()
+
+        self._threads.append(Thread(target=within))
+        self._threads[-1].start()
 
     def ask(self, ask: Ask, *, peer: str = LOOPBACK) -> Any:
         """What the coroutine returns, given a client that comes from this address."""
 
         async def within() -> Any:
+            self._web = web()
             transport = httpx.ASGITransport(app=self._application, client=(peer, 5000))
             async with httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=30) as client:
                 return await ask(client)
@@ -90,7 +113,7 @@ def each(*values: Any) -> tuple[Any, ...]:
 def content(body: Any, **headers: str) -> dict[str, Any]:
     """A request's body, as JSON unless it is bytes already."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return {"content": data, "headers": {"content-type": "application/json", **headers}}
+    return {"content": data, "headers": {"content-type": "application/json", "a2a-version": "1.0", **headers}}
 
 
 def rest_body(**changes: Any) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def call(**changes: Any) -> dict[str, Any]:
         *[(call(method=value), -32600) for value in each(..., None, 5, [], {}, True)],
         *[
             (call(method=value), -32601)
-            for value in each("", "message/send", "sendMessage", "ListTasks", "__init__", "a\x00")
+            for value in each("", "message/send", "sendMessage", "listTasks", "__init__", "a\x00")
         ],
         *[(call(id=value), -32600) for value in each([], {}, True, 1.5, 2**70, nested(20))],
         *[(call(params=value), -32602) for value in each([], "x", 5, True, [{"id": "x"}])],
@@ -76,7 +76,7 @@ def test_the_answer_repeats_the_id_of_its_call(shut_doors: Doors, call_id: Any) 
             ({"acceptedOutputModes": value}, "configuration.acceptedOutputModes")
             for value in each("text/plain", 5, {}, [5])
         ],
-        ({"historyLength": -1}, "historyLength"),
+        ({"historyLength": -1}, "configuration.historyLength"),
     ],
 )
 def test_a_configuration_of_wrong_types_is_named(shut_doors: Doors, configuration: Any, field: str) -> None:
@@ -100,11 +100,20 @@ def test_another_version_of_the_protocol_is_not_supported(shut_doors: Doors, ver
         headers: dict[str, Any] = {"a2a-version": version.encode("latin-1")}
         reply = shut_doors.send("POST", "/a2a/echo/", **content(call(method="SendMessage"), **headers))
         assert reply.json()["error"]["code"] == -32009
-        reply = shut_doors.send("POST", "/a2a/echo/", params={"A2A-Version": version}, **content(call()))
+        query = {"params": {"A2A-Version": version}, **content(call(), **{"a2a-version": ""})}
+        reply = shut_doors.send("POST", "/a2a/echo/", **query)
         assert reply.json()["error"]["code"] == -32009
 
 
-@pytest.mark.parametrize("version", ["1.0", "1.0.1", ""])
+def test_a_request_that_says_no_version_is_of_0_3_and_has_no_methods_of_1_0(shut_doors: Doors) -> None:
+    """A2A 1.0, section 3.6.2."""
+    for headers in ({"a2a-version": ""}, {"a2a-version": "0.3"}, {"a2a-version": "0.3.1"}):
+        answer = shut_doors.post(call(), headers=headers)
+        assert answer["error"]["code"] == -32009
+        assert "A2A-Version" in answer["error"]["message"]
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.0.1", " 1.0 "])
 def test_a_patch_of_the_version_is_ignored(shut_doors: Doors, version: str) -> None:
     assert shut_doors.post(call(), headers={"a2a-version": version})["error"]["code"] == -32001
 

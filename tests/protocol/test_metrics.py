@@ -30,7 +30,7 @@ def test_tasks_of_both_doors_are_counted_and_repeats_are_not(doors: Doors, monke
     params = {"message": message, "configuration": {"returnImmediately": True}}
     call = {"jsonrpc": "2.0", "id": 1, "method": "SendMessage", "params": params}
     for _ in range(2):
-        assert "result" in doors.send("POST", "/a2a/echo/", json=call).json()
+        assert "result" in doors.send("POST", "/a2a/echo/", json=call, headers={"a2a-version": "1.0"}).json()
         rest = doors.send("POST", TASKS, json={"agent": "sleep-cpu", "priority": "low", "message": message})
         assert rest.status_code in (200, 201)
     assert doors.send("POST", TASKS, json={"agent": "nobody", "message": message}).status_code == 400
@@ -55,7 +55,7 @@ def test_a_task_cancelled_at_either_door_is_counted(doors: Doors, monkeypatch: p
     body = {"agent": "sleep", "message": {"parts": [{"text": "hello"}]}}
     ids = [doors.send("POST", TASKS, json=body).json()["id"] for _ in range(2)]
     call = {"jsonrpc": "2.0", "id": 1, "method": "CancelTask", "params": {"id": ids[0]}}
-    assert "result" in doors.send("POST", "/a2a/sleep/", json=call).json()
+    assert "result" in doors.send("POST", "/a2a/sleep/", json=call, headers={"a2a-version": "1.0"}).json()
     assert doors.send("POST", f"{TASKS}{ids[1]}/cancel/").status_code == 200
     seen = parsed(doors.send("GET", "/metrics").text)
     assert by_labels([seen], "tasks_cancelled_total", "agent", "priority", "lane") == {("sleep", "normal", "io"): 2}

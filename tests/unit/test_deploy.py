@@ -62,9 +62,9 @@ def test_every_service_says_how_it_is_checked_restarted_and_stopped(name: str) -
         assert service["healthcheck"]["test"]
 
 
-def test_only_web_flower_and_prometheus_are_published_and_on_loopback() -> None:
+def test_only_what_has_clients_is_published_and_on_loopback() -> None:
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
-    assert set(published) == {"web", "flower", "prometheus"}
+    assert set(published) == {"web", "grpc", "flower", "prometheus"}
     assert all(_with_defaults(port).startswith(f"{LOOPBACK}:") for ports in published.values() for port in ports)
 
 
@@ -110,6 +110,7 @@ def test_prometheus_scrapes_every_process_that_counts_at_the_port_it_is_given() 
         "worker-cpu": "A2A_CPU_METRICS_PORT",
         "worker-io": "A2A_IO_METRICS_PORT",
         "worker-system": "A2A_SYSTEM_METRICS_PORT",
+        "grpc": "A2A_GRPC_METRICS_PORT",
     }
     assert set(found) == set(variables)
     for name, variable in variables.items():

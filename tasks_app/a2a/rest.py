@@ -1,0 +1,166 @@
+"""The HTTP+JSON binding (A2A 1.0, section 11): a path for every operation, below each agent's address and the root.
+
+Starlette routes, as the JSON-RPC binding. Not the REST door of ``tasks_app/api``, whose words are the product's own.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import orjson
+from a2a.types import GetTaskRequest, ListTasksRequest
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from starlette.datastructures import QueryParams
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from tasks_app import operations
+from tasks_app.a2a import http, parse, sse, versions, wire
+from tasks_app.a2a.errors import (
+    A2AError,
+    InvalidRequestError,
+    ResourceExhaustedError,
+    failed,
+    http_error,
+    invalid,
+)
+from tasks_app.authentication import CHALLENGE, Unauthenticated
+from tasks_app.operations import Call, Item, Params
+
+log = logging.getLogger(__name__)
+
+A2A_JSON, JSON = "application/a2a+json", "application/json"
+
+Read = Callable[[Request], Awaitable[Params]]
+
+
+def endpoint(method: str, read: Read) -> Callable[[Request], Awaitable[Response]]:
+    """The route's endpoint: the operation of that name, with the params that ``read`` finds in the request."""
+
+    async def answer(request: Request) -> Response:
+        try:
+            caller = await http.caller(request)
+            versions.check(versions.spoken(request.headers, request.query_params), of="this path")
+            spec = operations.agent_at(request.path_params.get("agent"), request.path_params.get("tenant"))
+            params = await read(request)
+            # The body may name the tenant too, and then the same one.
+            operations.agent_at(spec.name, params.get("tenant"))
+            call = Call(caller=caller, spec=spec, method=method, after=sse.last_event_id(request))
+            if method in operations.STREAMING:
+                return sse.response(_events(await operations.STREAMING[method](call, params)))
+            return _answer(request, wire.as_dict(await operations.UNARY[method](call, params)))
+        except Unauthenticated as error:
+            body = {"code": 401, "status": "UNAUTHENTICATED", "message": str(error), "details": []}
+            return _answer(request, {"error": body}, status=401, headers={"WWW-Authenticate": CHALLENGE})
+        except http.BodyTooLarge as error:
+            return _error(request, InvalidRequestError(f"body: {error}"), status=413)
+        except ResourceExhaustedError as error:
+            return _error(request, error, headers=error.headers)
+        except A2AError as error:
+            return _error(request, error)
+        except Exception:
+            log.exception("HTTP+JSON: a call failed")
+            return _error(request, failed())
+
+    return answer
+
+
+# What a request says -------------------------------------------------------------------------------------------------
+
+
+async def _body(request: Request) -> Params:
+    """The body's object; nothing is an empty one."""
+    data = await http.body(request)
+    if not data:
+        return {}
+    http.check_content_type(request)
+    try:
+        params = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise InvalidRequestError(f"the body is not JSON: {error}") from None
+    if not isinstance(params, dict):
+        raise InvalidRequestError("the body must be a JSON object")
+    parse.check_depth(params)
+    return params
+
+
+async def _body_of_task(request: Request) -> Params:
+    return {**await _body(request), "id": request.path_params["id"]}
+
+
+async def _task(request: Request) -> Params:
+    return {**_query(request.query_params, GetTaskRequest.DESCRIPTOR), "id": request.path_params["id"]}
+
+
+async def _list(request: Request) -> Params:
+    return _query(request.query_params, ListTasksRequest.DESCRIPTOR)
+
+
+def _query(query: QueryParams, descriptor: Descriptor) -> dict[str, Any]:
+    """The parameters of a query that a request has, as ProtoJSON; of one that is said twice the last counts.
+
+    Raises InvalidParamsError for what ProtoJSON would take for something else.
+    """
+    fields = {field.json_name: field for field in descriptor.fields}
+    return {name: _value(name, text, fields[name]) for name, text in query.items() if name in fields}
+
+
+def _value(name: str, text: str, field: FieldDescriptor) -> Any:
+    if field.type == FieldDescriptor.TYPE_BOOL:
+        if text not in ("true", "false"):
+            raise invalid(name, "must be true or false")
+        return text == "true"
+    if field.type == FieldDescriptor.TYPE_INT32 and not text.lstrip("-").isdecimal():
+        raise invalid(name, "must be a whole number")
+    return text
+
+
+# What is answered ----------------------------------------------------------------------------------------------------
+
+
+async def _events(items: AsyncIterator[Item]) -> AsyncIterator[sse.Event]:
+    async for generation, response in items:
+        yield sse.Event(generation, wire.as_dict(response))
+
+
+def _answer(
+    request: Request, data: dict[str, Any], *, status: int = 200, headers: dict[str, str] | None = None
+) -> Response:
+    """A2A's own media type, unless the client asks for plain JSON (section 11.1)."""
+    accept = request.headers.get("accept", "")
+    media_type = JSON if JSON in accept and A2A_JSON not in accept else A2A_JSON
+    return Response(orjson.dumps(data), status_code=status, media_type=media_type, headers=headers)
+
+
+def _error(
+    request: Request, error: A2AError, *, status: int | None = None, headers: dict[str, str] | None = None
+) -> Response:
+    data = http_error(error, status=status)
+    return _answer(request, data, status=data["error"]["code"], headers=headers)
+
+
+#: (method, path below an agent's address, operation, where its params are).
+PATHS: list[tuple[str, str, str, Read]] = [
+    ("POST", "message:send", "SendMessage", _body),
+    ("POST", "message:stream", "SendStreamingMessage", _body),
+    ("GET", "tasks", "ListTasks", _list),
+    ("GET", "tasks/{id}", "GetTask", _task),
+    ("POST", "tasks/{id}:cancel", "CancelTask", _body_of_task),
+    # Section 11.3.2 says POST, the normative proto GET: both (A2A#1574).
+    ("POST", "tasks/{id}:subscribe", "SubscribeToTask", _body_of_task),
+    ("GET", "tasks/{id}:subscribe", "SubscribeToTask", _task),
+]
+PREFIXES = ("/a2a/{agent}/", "/a2a/{agent}/{tenant}/", "/", "/{tenant}/")
+
+
+def routes() -> list[Route]:
+    """Those of every address. A path with ``:`` stands before the one that would take its end for a part of an id."""
+    ordered = sorted(PATHS, key=lambda path: ":" not in path[1])
+    return [
+        Route(prefix + path, endpoint(operation, read), methods=[method])
+        for prefix in PREFIXES
+        for method, path, operation, read in ordered
+    ]

@@ -1,0 +1,339 @@
+"""One contract over the three bindings (A2A 1.0, section 5): the same operations, the same answers, the same errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from a2a.types import Message
+from google.protobuf.json_format import ParseDict
+
+from tasks_app import engine
+from tasks_app.engine import ArtifactRecord, Chunk, Finish, Note
+from tasks_app.models import Client, Outcome, Task
+from tasks_app.models.client import LOCAL_CLIENT
+from tasks_app.status import Lane, TaskStatus
+from tests.factory import Factory, admit
+from tests.protocol.bindings import BINDINGS, Binding, Refused
+from tests.protocol.doors import EXTENSION, Doors, message, nothing_left
+from workers.testing import OneProcess, one_process
+
+IMMEDIATELY = {"configuration": {"returnImmediately": True}}
+#: Errors by name: JSON-RPC's code, HTTP's status, gRPC's status, the reason (section 5.4).
+ERRORS: dict[str, tuple[int, int, str, str]] = {
+    "TaskNotFound": (-32001, 404, "NOT_FOUND", "TASK_NOT_FOUND"),
+    "TaskNotCancelable": (-32002, 400, "FAILED_PRECONDITION", "TASK_NOT_CANCELABLE"),
+    "UnsupportedOperation": (-32004, 400, "FAILED_PRECONDITION", "UNSUPPORTED_OPERATION"),
+    "ContentTypeNotSupported": (-32005, 400, "INVALID_ARGUMENT", "CONTENT_TYPE_NOT_SUPPORTED"),
+    "VersionNotSupported": (-32009, 400, "FAILED_PRECONDITION", "VERSION_NOT_SUPPORTED"),
+    "InvalidParams": (-32602, 400, "INVALID_ARGUMENT", "INVALID_PARAMS"),
+}
+
+
+@pytest.fixture(params=BINDINGS)
+def binding(request: pytest.FixtureRequest, doors: Doors) -> Binding:
+    made: Binding = BINDINGS[request.param](doors)
+    return made
+
+
+@pytest.fixture
+def local(transactional_db: None) -> Factory:
+    """Makes tasks of the client that requests without a key belong to."""
+    return Factory(Client.objects.get_or_create(name=LOCAL_CLIENT)[0])
+
+
+@pytest.fixture
+def system(transactional_db: None) -> Iterator[OneProcess]:
+    with one_process() as running:
+        yield running
+
+
+def refuses(binding: Binding, error: str, method: str, params: dict[str, Any], **options: Any) -> Refused:
+    """The refusal of a call, which must be this error."""
+    with pytest.raises(Refused) as caught:
+        (binding.stream if method in ("SendStreamingMessage", "SubscribeToTask") else binding.call)(
+            method, params, **options
+        )
+    jsonrpc, http, grpc, reason = ERRORS[error]
+    assert (caught.value.code, caught.value.reason) == (
+        {"jsonrpc": jsonrpc, "rest": http, "grpc": grpc}[binding.name],
+        reason,
+    )
+    return caught.value
+
+
+def text_artifact(text: str) -> ArtifactRecord:
+    return ArtifactRecord(
+        artifact_id="a",
+        name="a",
+        chunks=(Chunk(kind="text", content=text.encode(), media_type="text/plain"),),
+        event=b"",
+    )
+
+
+# SendMessage ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_message_blocks_until_its_task_has_ended(binding: Binding, system: OneProcess) -> None:
+    task = binding.call("SendMessage", {"message": message(parts=[{"text": "hello"}])})["task"]
+    assert task["status"]["state"] == "TASK_STATE_COMPLETED"
+    assert [part["text"] for artifact in task["artifacts"] for part in artifact["parts"]] == ["hello"]
+    assert [said["role"] for said in task["history"]] == ["ROLE_USER"]
+
+
+def test_return_immediately_answers_when_the_task_is_stored(binding: Binding, local: Factory) -> None:
+    """Section 3.2.2; DESIGN 9.1."""
+    task = binding.call("SendMessage", {"message": message(contextId="c"), **IMMEDIATELY})["task"]
+    assert (task["status"]["state"], task["contextId"]) == ("TASK_STATE_SUBMITTED", "c")
+    assert task["metadata"]["generation"] == 1
+    assert Task.objects.get(id=task["id"]).status == TaskStatus.PENDING
+
+
+def test_the_same_message_again_is_the_same_task_through_any_binding(doors: Doors, local: Factory) -> None:
+    options = {EXTENSION: {"priority": "high", "timeout_s": 5, "parameters": {"seconds": 1, "steps": 2}}}
+    said = {"message": message(metadata=options), "metadata": {"a": [1, 2.5, "x"]}, **IMMEDIATELY}
+    made = [BINDINGS[name](doors).call("SendMessage", said, agent="sleep")["task"]["id"] for name in BINDINGS]
+    assert len(set(made)) == 1
+    assert Task.objects.get(id=made[0]).parameters == {"seconds": 1, "steps": 2}
+
+
+def test_the_same_message_id_with_another_body_is_an_error(binding: Binding, local: Factory) -> None:
+    said = message()
+    binding.call("SendMessage", {"message": said, **IMMEDIATELY})
+    changed = {"message": {**said, "parts": [{"text": "another"}]}, **IMMEDIATELY}
+    with nothing_left():
+        error = refuses(binding, "InvalidParams", "SendMessage", changed)
+    assert error.fields == {"message.messageId"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"messageId": ""}, "message.messageId"),
+        ({"role": "ROLE_AGENT"}, "message.role"),
+        ({"role": "ROLE_UNSPECIFIED"}, "message.role"),
+        ({"parts": []}, "message.parts"),
+        ({"parts": [{}]}, "message.parts[0]"),
+        ({"contextId": "c" * 200}, "message.contextId"),
+        ({"metadata": {EXTENSION: {"priority": "urgent"}}}, f"message.metadata.{EXTENSION}.priority"),
+        ({"metadata": {EXTENSION: {"timeout_s": -1}}}, f"message.metadata.{EXTENSION}.timeout_s"),
+        ({"metadata": {EXTENSION: {"parameters": {"x": 1}}}}, f"message.metadata.{EXTENSION}.parameters"),
+    ],
+)
+def test_a_message_that_is_none_is_refused_by_the_field(
+    binding: Binding, local: Factory, changes: dict[str, Any], field: str
+) -> None:
+    """Section 5.7."""
+    with nothing_left():
+        error = refuses(binding, "InvalidParams", "SendMessage", {"message": {**message(), **changes}})
+    assert error.fields == {field}
+    assert field in error.message
+
+
+def test_a_media_type_that_the_agent_does_not_take_is_refused(binding: Binding, local: Factory) -> None:
+    said = message(parts=[{"raw": "QQ==", "mediaType": "image/png"}])
+    with nothing_left():
+        refuses(binding, "ContentTypeNotSupported", "SendMessage", {"message": said})
+
+
+def test_a_tenant_is_an_agent_and_none_other_than_the_addressed(binding: Binding, local: Factory) -> None:
+    """Section 8.3.2: the routing key that the card gives."""
+    task = binding.call("SendMessage", {"message": message(), "tenant": "echo", **IMMEDIATELY})["task"]
+    assert Task.objects.get(id=task["id"]).agent == "echo"
+    for tenant in ("nobody", "a\x00", "x" * 500):
+        error = refuses(binding, "InvalidParams", "SendMessage", {"message": message(), "tenant": tenant})
+        assert error.fields == {"tenant"}
+
+
+@pytest.mark.parametrize("version", ["", "0.2", "1.1", "2.0", "one"])
+def test_another_version_is_refused(binding: Binding, local: Factory, version: str) -> None:
+    """Section 3.6."""
+    with nothing_left():
+        refuses(binding, "VersionNotSupported", "SendMessage", {"message": message()}, a2a_version=version)
+
+
+# GetTask -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("length", "shown"), [(None, 3), (0, 0), (1, 1), (2, 2), (99, 3)])
+def test_a_task_comes_with_as_much_history_as_is_asked_for(
+    binding: Binding, local: Factory, length: int | None, shown: int
+) -> None:
+    """Section 3.2.4: the newest."""
+    claim = local.claimed()
+    said = [message(messageId=f"m{number}", role="ROLE_AGENT", parts=[{"text": str(number)}]) for number in range(2)]
+    local.write(claim, *[Note(kind="message", message=ParseDict(m, Message()).SerializeToString()) for m in said])
+    params = {"id": str(claim.task_id)} | ({} if length is None else {"historyLength": length})
+    history = [entry["messageId"] for entry in binding.call("GetTask", params).get("history", [])]
+    assert len(history) == shown
+    assert history[-1:] == (["m1"] if shown else [])
+
+
+def test_a_negative_history_length_is_refused(binding: Binding, local: Factory) -> None:
+    task_id = str(local.pending())
+    for method, params in {"GetTask": {"id": task_id}, "ListTasks": {}}.items():
+        error = refuses(binding, "InvalidParams", method, {**params, "historyLength": -1})
+        assert error.fields == {"historyLength"}
+
+
+@pytest.mark.parametrize("task_id", ["0199b3b4-0000-7000-8000-000000000000", "garbage", "²", "a b", "%2e"])
+def test_a_task_that_is_not_there_is_not_found(binding: Binding, local: Factory, task_id: str) -> None:
+    for method in ("GetTask", "CancelTask", "SubscribeToTask"):
+        refuses(binding, "TaskNotFound", method, {"id": task_id})
+
+
+def test_another_agents_task_is_not_found_at_this_address(binding: Binding, local: Factory) -> None:
+    task_id = str(local.pending())
+    assert binding.call("GetTask", {"id": task_id})["id"] == task_id
+    refuses(binding, "TaskNotFound", "GetTask", {"id": task_id}, agent="sleep")
+
+
+# CancelTask ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [TaskStatus.PENDING, TaskStatus.RUNNING, TaskStatus.INPUT_REQUIRED])
+def test_a_task_that_goes_on_is_cancelled(binding: Binding, local: Factory, status: TaskStatus) -> None:
+    task_id = str(local.in_state(status))
+    assert binding.call("CancelTask", {"id": task_id})["status"]["state"] == "TASK_STATE_CANCELED"
+    refuses(binding, "TaskNotCancelable", "CancelTask", {"id": task_id})
+
+
+# Streams -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_stream_gives_the_task_and_then_every_event_until_its_end(binding: Binding, system: OneProcess) -> None:
+    """Section 3.1.2."""
+    options = {EXTENSION: {"parameters": {"seconds": 0.3, "steps": 3}}}
+    events = binding.stream("SendStreamingMessage", {"message": message(metadata=options)}, agent="sleep")
+    kinds = [next(iter(event.data)) for event in events]
+    assert kinds[0] == "task"
+    assert set(kinds[1:]) == {"statusUpdate", "artifactUpdate"}
+    assert events[0].data["task"]["status"]["state"] == "TASK_STATE_SUBMITTED"
+    assert events[-1].data["statusUpdate"]["status"]["state"] == "TASK_STATE_COMPLETED"
+    generations = [generation(event.data) for event in events]
+    assert generations == list(range(1, len(events) + 1))
+    assert [event.id for event in events] == ([0] * len(events) if binding.name == "grpc" else generations)
+
+
+def generation(data: dict[str, Any]) -> int:
+    (update,) = data.values()
+    return int(update["metadata"]["generation"])
+
+
+def test_a_stream_that_cannot_begin_is_a_plain_error(binding: Binding, local: Factory) -> None:
+    with nothing_left():
+        refuses(binding, "InvalidParams", "SendStreamingMessage", {"message": message(role="ROLE_AGENT")})
+
+
+def test_a_subscription_begins_with_the_task_as_it_is(binding: Binding, local: Factory, doors: Doors) -> None:
+    """Section 3.1.6."""
+    claim = local.claimed()
+    local.write(claim, Note(progress=0.5))
+    before = Task.objects.get(id=claim.task_id).generation
+    doors.once_followed(claim.task_id, lambda: local.write(claim, text_artifact("done"), finish=completed()))
+    events = binding.stream("SubscribeToTask", {"id": str(claim.task_id)})
+    assert events[0].data["task"]["status"]["state"] == "TASK_STATE_WORKING"
+    assert [generation(event.data) for event in events] == [before, before + 1, before + 2]
+    assert events[1].data["artifactUpdate"]["artifact"]["parts"][0]["text"] == "done"
+
+
+def completed() -> Finish:
+    return Finish(status=TaskStatus.COMPLETED, outcome=Outcome.COMPLETED)
+
+
+@pytest.mark.parametrize("status", [TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED])
+def test_there_is_nothing_to_subscribe_to_once_a_task_has_ended(
+    binding: Binding, local: Factory, status: TaskStatus
+) -> None:
+    refuses(binding, "UnsupportedOperation", "SubscribeToTask", {"id": str(local.in_state(status))})
+
+
+def test_a_stream_ends_where_input_is_required_and_a_subscription_does_not(
+    binding: Binding, local: Factory, doors: Doors
+) -> None:
+    """Our choice where the specification disagrees with itself: docs/doors.md."""
+    said = {"message": message()}
+    task_id = UUID(binding.call("SendMessage", {**said, **IMMEDIATELY})["task"]["id"])
+    claim = local.claim(admitted(task_id))
+    ask = Finish(status=TaskStatus.INPUT_REQUIRED, outcome=Outcome.INTERRUPTED, wait_s=60)
+    doors.once_followed(task_id, lambda: local.write(claim, finish=ask))
+    # A repeat of the message follows the same task.
+    events = binding.stream("SendStreamingMessage", said)
+    assert events[-1].data["statusUpdate"]["status"]["state"] == "TASK_STATE_INPUT_REQUIRED"
+    again = binding.stream("SendStreamingMessage", said)
+    assert [next(iter(event.data)) for event in again] == ["task"]
+    doors.once_followed(task_id, lambda: engine.run(engine.request_cancel, [task_id], by="a test"))
+    events = binding.stream("SubscribeToTask", {"id": str(task_id)})
+    assert events[0].data["task"]["status"]["state"] == "TASK_STATE_INPUT_REQUIRED"
+    assert events[-1].data["statusUpdate"]["status"]["state"] == "TASK_STATE_CANCELED"
+
+
+def admitted(task_id: UUID) -> UUID:
+    assert task_id in {hint.task_id for hint in admit({Lane.IO: 10, Lane.CPU: 10})}
+    return task_id
+
+
+@pytest.mark.parametrize("name", ["jsonrpc", "rest"])
+def test_a_stream_resumes_after_the_last_event_that_was_seen(doors: Doors, local: Factory, name: str) -> None:
+    binding = BINDINGS[name](doors)
+    claim = local.claimed()
+    local.write(claim, *[Note(kind="message", progress=step / 10) for step in range(5)], finish=completed())
+    last = Task.objects.get(id=claim.task_id).generation
+    for seen in range(1, last):
+        events = binding.stream("SubscribeToTask", {"id": str(claim.task_id)}, last_event_id=str(seen))
+        assert [event.id for event in events] == list(range(seen + 1, last + 1))
+    refuses(binding, "UnsupportedOperation", "SubscribeToTask", {"id": str(claim.task_id)}, last_event_id=str(last))
+    error = refuses(binding, "InvalidParams", "SubscribeToTask", {"id": str(claim.task_id)}, last_event_id="x")
+    assert error.fields == {"Last-Event-ID"}
+
+
+def test_subscribe_answers_get_too(doors: Doors, local: Factory) -> None:
+    """The normative proto's verb; section 11.3.2 says POST."""
+    claim = local.claimed()
+    doors.once_followed(claim.task_id, lambda: local.write(claim, finish=completed()))
+    reply = doors.send("GET", f"/a2a/echo/tasks/{claim.task_id}:subscribe", headers={"a2a-version": "1.0"})
+    assert reply.headers["content-type"].startswith("text/event-stream")
+    assert "TASK_STATE_COMPLETED" in reply.text
+
+
+# Addresses -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/", "/sleep/", "/a2a/sleep/", "/a2a/sleep/sleep/"])
+def test_the_http_binding_stands_below_every_address(doors: Doors, local: Factory, settings: Any, path: str) -> None:
+    settings.A2A_DEFAULT_AGENT = "sleep"
+    reply = doors.send(
+        "POST", f"{path}message:send", json={"message": message(), **IMMEDIATELY}, headers={"a2a-version": "1.0"}
+    )
+    task_id = reply.json()["task"]["id"]
+    assert Task.objects.get(id=task_id).agent == "sleep"
+    assert doors.send("GET", f"{path}tasks/{task_id}", headers={"a2a-version": "1.0"}).json()["id"] == task_id
+
+
+@pytest.mark.parametrize(
+    ("accept", "answered"),
+    [
+        ("", "application/a2a+json"),
+        ("*/*", "application/a2a+json"),
+        ("application/a2a+json", "application/a2a+json"),
+        ("application/json", "application/json"),
+        ("application/json, application/a2a+json", "application/a2a+json"),
+    ],
+)
+def test_the_http_binding_answers_in_a2as_media_type_or_in_plain_json(
+    doors: Doors, local: Factory, accept: str, answered: str
+) -> None:
+    headers = {"a2a-version": "1.0", "accept": accept}
+    for path, status in ((f"/a2a/echo/tasks/{local.pending()}", 200), (f"/a2a/echo/tasks/{uuid4()}", 404)):
+        reply = doors.send("GET", path, headers=headers)
+        assert (reply.status_code, reply.headers["content-type"]) == (status, answered)
+
+
+@pytest.mark.parametrize(
+    ("verb", "path"), [("GET", "nothing"), ("PUT", "tasks/x"), ("POST", "tasks"), ("GET", "message:send")]
+)
+def test_what_is_no_operation_is_not_there(doors: Doors, local: Factory, verb: str, path: str) -> None:
+    reply = doors.send(verb, f"/a2a/echo/{path}", headers={"a2a-version": "1.0"})
+    assert reply.status_code in (404, 405)
