@@ -39,7 +39,7 @@ class ArtifactView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventRecord:
-    """One event; ``parts`` is the content that an artifact event carried."""
+    """One event; ``parts`` is what an artifact event carried, ``started`` whether a run had begun by then."""
 
     task_id: UUID
     generation: int
@@ -51,6 +51,12 @@ class EventRecord:
     attempt: int
     created_at: datetime
     parts: tuple[PartRecord, ...] = ()
+    started: bool = True
+
+    @property
+    def is_follow_up(self) -> bool:
+        """Whether it is the client's further message, which is no status message of the agent's."""
+        return self.kind == "message" and self.attempt == 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +73,7 @@ class TaskRecord:
     generation: int
     status_message: bytes | None
     error: dict[str, str] | None
-    updated_at: datetime
+    status_at: datetime
     metadata: dict[str, Any]
     messages: tuple[bytes, ...] = ()
     artifacts: tuple[ArtifactView, ...] = ()
@@ -75,7 +81,7 @@ class TaskRecord:
 
 TASK = """
 SELECT task.id, task.context_id, task.agent, task.priority, task.status, task.progress, task.attempt, task.generation,
-       task.status_message, task.error, task.updated_at, request.metadata, request.message
+       task.status_message, task.error, task.status_at, request.metadata, request.message
 FROM tasks_app_task task JOIN tasks_app_taskrequest request ON request.task_id = task.id
 WHERE task.id = %(task_id)s AND task.client_id = %(client_id)s AND (%(agent)s::text IS NULL OR task.agent = %(agent)s)
 """
@@ -94,8 +100,14 @@ LEFT JOIN artifacts_app_artifactchunk chunk
 WHERE artifact.task_id = %(task_id)s
 ORDER BY artifact.generation, chunk.position
 """
+# A client may say more before the first run has begun: pending is not «waits for another attempt» then.
 EVENTS = """
-SELECT task_id, generation, kind, status, progress, payload, error, attempt, created_at FROM tasks_app_taskevent
+SELECT task_id, generation, kind, status, progress, payload, error, attempt, created_at,
+       CASE WHEN kind = 'message' AND attempt = 0 AND status = 'pending' THEN EXISTS (
+           SELECT FROM tasks_app_taskevent before
+           WHERE before.task_id = event.task_id AND before.generation < event.generation AND before.attempt > 0)
+       ELSE generation > 1 END
+FROM tasks_app_taskevent event
 WHERE task_id = %(task_id)s AND generation > %(after)s
 ORDER BY generation LIMIT %(limit)s
 """
@@ -134,7 +146,7 @@ def task(
         generation=row[7],
         status_message=None if row[8] is None else bytes(row[8]),
         error=decoded(row[9]),
-        updated_at=row[10],
+        status_at=row[10],
         metadata=decoded(row[11]),
         messages=messages,
         artifacts=views,
@@ -161,6 +173,7 @@ def events(task_id: UUID, *, after: int, limit: int = EVENTS_MAX) -> Steps[list[
             attempt=row[7],
             created_at=row[8],
             parts=tuple(parts.get(row[1], ())),
+            started=row[9],
         )
         for row in rows
     ]

@@ -10,9 +10,11 @@ from django.db.models import IntegerChoices, TextChoices
 class TaskStatus(TextChoices):
     """A task's state. Who sets it, and who moves it on:
 
-    * ``PENDING``: set by create, rescue, retry. Moved on by a claim, a cancel, the start deadline.
+    * ``PENDING``: set by create, rescue, retry, by a client's message to a task that waits for one, and by the end of a
+      turn while a message waits. Moved on by a claim, a cancel, the start deadline.
     * ``RUNNING``: set by a claim. Moved on by the attempt that holds the lease, a cancel, a timeout, rescue.
-    * ``INPUT_REQUIRED`` / ``AUTH_REQUIRED``: set by the running attempt. Moved on by a client's message.
+    * ``INPUT_REQUIRED`` / ``AUTH_REQUIRED``: set by the running attempt. Moved on by a client's message, a cancel, the
+      end of the time for an answer.
     * ``COMPLETED``, ``FAILED``, ``CANCELLED``, ``REJECTED``: terminal. Nobody moves them on; a rerun is a new task.
     """
 

@@ -23,8 +23,9 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from tasks_app.engine import Cancelled, Submitted
+from tasks_app.engine import Cancelled, Delivered, Submitted
 from tasks_app.prefix import prefixed
+from tasks_app.status import TaskStatus
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +77,13 @@ def accepted(tasks: Iterable[Submitted]) -> list[Ring]:
     if len(groups) > GROUPS_MAX:
         return arrived(group[0] for group in groups)
     return [(DISPATCH, ":".join((NEW, *map(str, group)))) for group in sorted(groups)]
+
+
+def delivered(messages: Sequence[Delivered]) -> list[Ring]:
+    """What to ring after these messages came: whoever follows the task, and the dispatcher for one that may run."""
+    new = [message for message in messages if message.accepted]
+    bells = [ring for message in new for ring in rings(message.lane, [message.task_id])]
+    return bells + accepted(message for message in new if message.status == TaskStatus.PENDING)
 
 
 def cancelled(tasks: Sequence[Cancelled]) -> list[Ring]:

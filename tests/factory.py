@@ -9,9 +9,9 @@ from a2a.types import Message, Part, Role
 
 from tasks_app import engine
 from tasks_app.dispatch.plan import Plan, Rules
-from tasks_app.engine import Claim, ClaimRequest, Finish, Hint, Lost, NewTask, Write, Written
+from tasks_app.engine import Claim, ClaimRequest, Delivered, Finish, FollowUp, Hint, Lost, NewTask, Write, Written
 from tasks_app.models import Client, Outcome, Task
-from tasks_app.status import Lane, Priority, TaskStatus
+from tasks_app.status import INTERRUPTED, Lane, Priority, TaskStatus
 
 
 def new_task(owner: Client, **fields: Any) -> NewTask:
@@ -33,12 +33,31 @@ def new_task(owner: Client, **fields: Any) -> NewTask:
     return NewTask(**{**defaults, **fields})
 
 
+def follow_up(task: Task, text: str = "further", **fields: Any) -> FollowUp:
+    """A client's message to its task, with what is not named made up."""
+    message_id = fields.pop("message_id", str(uuid4()))
+    message = Message(message_id=message_id, task_id=str(task.id), role=Role.ROLE_USER, parts=[Part(text=text)])
+    defaults: dict[str, Any] = {
+        "task_id": task.id,
+        "client_id": task.client_id,
+        "agent": task.agent,
+        "message_id": message_id,
+        "message": message.SerializeToString(deterministic=True),
+    }
+    return FollowUp(**{**defaults, **fields})
+
+
 def claim_request(task_id: UUID, epoch: int = 0, *, worker: str = "worker-1") -> ClaimRequest:
     return ClaimRequest(task_id=task_id, epoch=epoch, attempt_id=uuid4(), worker=worker, pid=1)
 
 
-def completed() -> Finish:
-    return Finish(status=TaskStatus.COMPLETED, outcome=Outcome.COMPLETED)
+def completed(message: bytes | None = None) -> Finish:
+    return Finish(status=TaskStatus.COMPLETED, outcome=Outcome.COMPLETED, message=message)
+
+
+def asks(status: TaskStatus = TaskStatus.INPUT_REQUIRED, message: bytes | None = None) -> Finish:
+    """The end of a turn whose handler needs its client."""
+    return Finish(status=status, outcome=Outcome.INTERRUPTED, message=message, wait_s=60, spend=False)
 
 
 class Factory:
@@ -76,6 +95,9 @@ class Factory:
         )
         return engine.run(engine.write, [item])[0]
 
+    def deliver(self, task_id: UUID, text: str = "further", **fields: Any) -> Delivered:
+        return engine.run(engine.deliver, [follow_up(Task.objects.get(id=task_id), text, **fields)])[0]
+
     def in_state(self, status: TaskStatus) -> UUID:
         """A task in this state."""
         if status == TaskStatus.PENDING:
@@ -86,6 +108,8 @@ class Factory:
             task_id = self.pending()
             assert engine.run(engine.request_cancel, [task_id], by="a test")
             return task_id
+        if status in INTERRUPTED:
+            return self.finished(asks(status))
         outcome = {
             TaskStatus.COMPLETED: Outcome.COMPLETED,
             TaskStatus.REJECTED: Outcome.REJECTED,

@@ -112,11 +112,14 @@ def event(record: EventRecord, *, context_id: str) -> StreamResponse:
         update.artifact.parts.extend(part(item) for item in record.parts)
         update.metadata.MergeFrom(metadata)
         return StreamResponse(artifact_update=update)
-    wire_state = state(record.status, started=record.generation > 1)
+    wire_state = state(record.status, started=record.started)
     status = WireStatus(state=wire_state, timestamp=_timestamp(record.created_at))
     payload = record.payload
     if record.kind == "checkpoint":
         metadata.update({"checkpoint": (payload or b"").decode()})
+        payload = None
+    if record.is_follow_up:
+        # What the client said is in the history; a status message is the agent's.
         payload = None
     message = _message(payload, record.error, str(record.task_id), context_id)
     if message is not None:
@@ -171,7 +174,7 @@ def as_dict(message: Any) -> dict[str, Any]:
 
 
 def _status(status: TaskStatus, record: TaskRecord) -> WireStatus:
-    made = WireStatus(state=state(status, started=record.attempt > 0), timestamp=_timestamp(record.updated_at))
+    made = WireStatus(state=state(status, started=record.attempt > 0), timestamp=_timestamp(record.status_at))
     message = _message(record.status_message, record.error, str(record.id), record.context_id)
     if message is not None:
         made.message.CopyFrom(message)

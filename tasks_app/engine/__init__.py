@@ -8,6 +8,7 @@ create          accept tasks: row, request and first event
 admit           mark what may enter the broker now, as the dispatcher's plan chooses
 republish       hints the broker may have lost, again
 claim           pending → running for one attempt: the right to write
+deliver         further messages of clients; a task that waited for one is pending again
 extend          move leases on
 fenced          which attempts have lost theirs
 write           record progress, messages, checkpoints, artifacts; finish
@@ -31,6 +32,7 @@ from tasks_app.engine.change import rerun, reschedule, unadmit
 from tasks_app.engine.claim import Claim, ClaimRequest, Offer, claim, extend, fenced
 from tasks_app.engine.core import Steps, arun, run
 from tasks_app.engine.create import Created, NewTask, Submitted, create, create_within
+from tasks_app.engine.deliver import Delivered, FollowUp, deliver
 from tasks_app.engine.expire import expire
 from tasks_app.engine.loss import Lost, lose, rescue, sweep_is_late, tick
 from tasks_app.engine.prune import prune
@@ -58,7 +60,9 @@ __all__ = [
     "Claim",
     "ClaimRequest",
     "Created",
+    "Delivered",
     "Finish",
+    "FollowUp",
     "Hint",
     "Lost",
     "Moved",
@@ -76,6 +80,7 @@ __all__ = [
     "claim",
     "create",
     "create_within",
+    "deliver",
     "expire",
     "extend",
     "fenced",

@@ -29,7 +29,7 @@ CANCEL = """
 UPDATE tasks_app_task task
 SET status = 'cancelled', epoch = epoch + 1, generation = generation + 1, lease_id = NULL, admitted_at = NULL,
     republish_at = NULL, timeout_at = NULL, input_expires_at = NULL, status_message = NULL,
-    updated_at = now(), completed_at = now()
+    status_at = now(), updated_at = now(), completed_at = now()
 WHERE id = ANY(%(task_id)s::uuid[]) AND status IN ('pending', 'running', 'input_required', 'auth_required')
 RETURNING id, lane, generation, progress, agent, priority, started_at, now()
 """

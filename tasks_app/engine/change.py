@@ -40,7 +40,8 @@ WHERE status = 'pending' AND admitted_at IS NOT NULL
 """  # noqa: S608
 ENDED = """
 SELECT task.id, task.client_id, task.agent, task.priority, task.context_id, task.timeout_s, task.max_attempts,
-       task.batch_id, request.message, request.method, request.parameters, request.metadata, request.resources
+       task.batch_id, request.message, request.method, request.parameters, request.metadata, request.resources,
+       request.accepted_output_modes
 FROM tasks_app_task task JOIN tasks_app_taskrequest request ON request.task_id = task.id
 WHERE task.id = ANY(%(task_id)s::uuid[]) AND task.status = ANY(%(terminal)s::text[])
 ORDER BY task.id
@@ -105,6 +106,7 @@ def _again(row: tuple[Any, ...], lane: Lane, max_queued: int | None) -> NewTask:
         parameters=decoded(row[10]),
         metadata=decoded(row[11]),
         needs=Resources().with_asked(decoded(row[12])),
+        accepted_output_modes=tuple(row[13]),
         max_queued=max_queued,
         rerun_of=row[0],
     )

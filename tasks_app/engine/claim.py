@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -38,9 +38,11 @@ class Offer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """A granted claim: all a handler needs. ``message`` is the A2A Message as protobuf bytes.
+    """A granted claim: all a handler needs. ``message`` is the A2A Message that it answers, as protobuf bytes.
 
-    ``spent`` of ``max_attempts`` attempts are used up without this one. ``checkpoints`` are the earlier attempts'.
+    ``turn`` counts the client's messages from 1; ``history`` is what both sides said before this turn, oldest first.
+    ``spent`` of ``max_attempts`` attempts are used up in this turn, without this one. ``checkpoints`` are the earlier
+    attempts'. ``accepted_output_modes`` are the media types that the client takes; empty if it did not say.
     """
 
     task_id: UUID
@@ -61,13 +63,17 @@ class Claim:
     metadata: dict[str, Any]
     resources: Resources = UNSIZED
     checkpoints: dict[str, Any] = field(default_factory=dict)
+    turn: int = 1
+    history: tuple[bytes, ...] = ()
+    accepted_output_modes: tuple[str, ...] = ()
 
 
 _COLUMNS = """
     task.id, task.lease_id, task.attempt, task.agent, task.lane, task.priority, task.context_id, task.timeout_s,
-    task.timeout_at, task.run_after, task.started_at, task.spent, task.max_attempts
+    task.timeout_at, task.run_after, task.started_at, task.spent, task.max_attempts, task.consumed_seq,
+    task.turn_generation
 """
-_REQUEST = "request.message, request.parameters, request.metadata, request.resources"
+_REQUEST = "request.message, request.parameters, request.metadata, request.resources, request.accepted_output_modes"
 
 CLAIM = f"""
 WITH item AS (
@@ -77,7 +83,7 @@ WITH item AS (
     UPDATE tasks_app_task task
     SET status = 'running', lease_id = item.attempt_id, epoch = task.epoch + 1, generation = task.generation + 1,
         attempt = task.attempt + 1, recorded = 0, progress = 0, admitted_at = NULL, republish_at = NULL,
-        status_message = NULL, started_at = COALESCE(task.started_at, now()), updated_at = now(),
+        status_message = NULL, started_at = COALESCE(task.started_at, now()), status_at = now(), updated_at = now(),
         timeout_at = now() + task.timeout_s * interval '1 second'
     FROM item
     WHERE task.id = item.task_id AND task.epoch = item.epoch AND {ADMITTED}
@@ -114,6 +120,18 @@ WHERE task.id = item.task_id AND task.epoch = item.epoch AND {ADMITTED}
 
 CHECKPOINTS = "SELECT task_id, name, data FROM tasks_app_checkpoint WHERE task_id = ANY(%(task_id)s::uuid[])"
 
+# What was said up to a turn: neither the client's later messages, which wait for theirs, nor what the turn itself said.
+SAID = """
+SELECT item.task_id, event.payload,
+       CASE event.generation WHEN inbox.generation THEN inbox.accepted_output_modes END
+FROM unnest(%(task_id)s::uuid[], %(seq)s::int[], %(until)s::int[]) AS item(task_id, seq, until)
+JOIN tasks_app_inboxmessage inbox ON inbox.task_id = item.task_id AND inbox.seq = item.seq
+JOIN tasks_app_taskevent event ON event.task_id = item.task_id AND event.generation <= item.until
+WHERE event.payload IS NOT NULL AND event.kind NOT IN ('artifact', 'checkpoint')
+  AND (event.kind <> 'message' OR event.attempt > 0 OR event.generation <= inbox.generation)
+ORDER BY event.task_id, event.generation
+"""
+
 EXTEND = """
 UPDATE tasks_app_taskattempt SET lease_expires_at = now() + %(lease_s)s * interval '1 second'
 WHERE id = ANY(%(attempt_id)s::uuid[]) AND released_at IS NULL
@@ -141,7 +159,8 @@ def claim(items: Sequence[ClaimRequest], *, offer: Offer | None = None) -> Steps
         if offer is not None and len(held) < len(lost):
             yield Statement(UNADMIT_MISFITS, params)
     checkpoints = yield from _checkpoints([row[0] for row in won if row[2] > 1])
-    claims = {row[1]: _claim(row, checkpoints.get(row[0], {})) for row in won}
+    turns = yield from _turns([row for row in won if row[13] > 0])
+    claims = {row[1]: replace(_claim(row, checkpoints.get(row[0], {})), **turns.get(row[0], {})) for row in won}
     return [claims.get(item.attempt_id) for item in items]
 
 
@@ -180,6 +199,20 @@ def _checkpoints(task_ids: list[UUID]) -> Steps[dict[UUID, dict[str, Any]]]:
     return found
 
 
+def _turns(rows: list[tuple[Any, ...]]) -> Steps[dict[UUID, dict[str, Any]]]:
+    """What is different in claims that answer a follow-up, by task: the message, the modes, what was said before."""
+    found: dict[UUID, dict[str, Any]] = {row[0]: {"history": (bytes(row[15]),)} for row in rows}
+    if rows:
+        params = {name: [row[index] for row in rows] for name, index in (("task_id", 0), ("seq", 13), ("until", 14))}
+        for task_id, payload, modes in (yield Statement(SAID, params)):
+            turn = found[task_id]
+            if modes is None:
+                turn["history"] += (bytes(payload),)
+            else:
+                turn |= {"message": bytes(payload), "accepted_output_modes": tuple(modes)}
+    return found
+
+
 def _claim(row: tuple[Any, ...], checkpoints: dict[str, Any]) -> Claim:
     return Claim(
         task_id=row[0],
@@ -195,10 +228,12 @@ def _claim(row: tuple[Any, ...], checkpoints: dict[str, Any]) -> Claim:
         started_at=row[10],
         spent=row[11],
         max_attempts=row[12],
-        message=bytes(row[13]),
-        parameters=decoded(row[14]),
-        metadata=decoded(row[15]),
-        resources=_resources(decoded(row[16])),
+        turn=row[13] + 1,
+        message=bytes(row[15]),
+        parameters=decoded(row[16]),
+        metadata=decoded(row[17]),
+        resources=_resources(decoded(row[18])),
+        accepted_output_modes=tuple(row[19]),
         checkpoints=checkpoints,
     )
 

@@ -12,6 +12,7 @@ from uuid import UUID
 
 import uuid_utils.compat
 
+from tasks_app.engine import arrays
 from tasks_app.engine.core import Statement, Steps, transactional
 from tasks_app.policies import UNSIZED, Resources
 from tasks_app.status import Lane, Priority
@@ -23,8 +24,9 @@ class NewTask:
 
     ``run_after`` None means at once; ``start_deadline_s`` counts from then. ``asked`` is what the request said of that
     for which its agent has a default: a repeat stays one when the agent's declaration changes. ``needs`` is what it
-    asked for and what its agent declares. ``max_queued`` is how many of its client's tasks may wait. The id is made
-    here, so that a repeat after a lost connection is the same task.
+    asked for and what its agent declares. ``accepted_output_modes`` are the media types that its client takes as an
+    answer; empty if it did not say. ``max_queued`` is how many of its client's tasks may wait. The id is made here, so
+    that a repeat after a lost connection is the same task.
     """
 
     client_id: int
@@ -39,6 +41,7 @@ class NewTask:
     metadata: dict[str, Any] = field(default_factory=dict)
     asked: dict[str, Any] = field(default_factory=dict)
     needs: Resources = UNSIZED
+    accepted_output_modes: tuple[str, ...] = ()
     max_queued: int | None = None
     start_deadline_s: float | None = None
     timeout_s: float
@@ -93,24 +96,28 @@ WITH item AS (
         %(context_id)s::text[], %(message_id)s::text[], %(digest)s::bytea[], %(method)s::text[], %(message)s::bytea[],
         %(parameters)s::jsonb[], %(metadata)s::jsonb[], %(resources)s::jsonb[], %(timeout_s)s::float8[],
         %(max_attempts)s::smallint[], %(run_after)s::timestamptz[], %(batch_id)s::uuid[], %(rerun_of)s::uuid[],
-        %(memory_mb)s::int[], %(cores)s::float8[], %(disk_mb)s::int[], %(start_deadline_s)s::float8[]
+        %(memory_mb)s::int[], %(cores)s::float8[], %(disk_mb)s::int[], %(start_deadline_s)s::float8[],
+        %(accepted_output_modes)s::text[]
     ) AS item(id, client_id, agent, lane, priority, context_id, message_id, digest, method, message, parameters,
               metadata, resources, timeout_s, max_attempts, run_after, batch_id, rerun_of, memory_mb, cores, disk_mb,
-              start_deadline_s)
+              start_deadline_s, accepted_output_modes)
 ), request AS (
     INSERT INTO tasks_app_taskrequest
-        (task_id, client_id, agent, message_id, digest, method, message, parameters, metadata, resources)
-    SELECT id, client_id, agent, message_id, digest, method, message, parameters, metadata, resources FROM item
+        (task_id, client_id, agent, message_id, digest, method, message, parameters, metadata, resources,
+         accepted_output_modes)
+    SELECT id, client_id, agent, message_id, digest, method, message, parameters, metadata, resources,
+           accepted_output_modes::text[]
+    FROM item
     ON CONFLICT (client_id, agent, message_id) DO NOTHING
     RETURNING task_id
 ), task AS (
     INSERT INTO tasks_app_task
         (id, client_id, agent, lane, priority, context_id, batch_id, rerun_of_id, status, progress, attempt,
          max_attempts, epoch, generation, run_after, publishes, memory_mb, cores, disk_mb, timeout_s,
-         start_deadline_at, created_at, updated_at)
+         start_deadline_at, status_at, created_at, updated_at)
     SELECT item.id, item.client_id, agent, lane, priority, context_id, batch_id, rerun_of, 'pending', 0, 0,
            max_attempts, 0, 1, GREATEST(run_after, now()), 0, memory_mb, cores, disk_mb, timeout_s,
-           GREATEST(run_after, now()) + start_deadline_s * interval '1 second', now(), now()
+           GREATEST(run_after, now()) + start_deadline_s * interval '1 second', now(), now(), now()
     FROM item JOIN request ON request.task_id = item.id
     RETURNING id, created_at
 ), event AS (
@@ -222,6 +229,8 @@ def _bind(items: Sequence[NewTask]) -> dict[str, Any]:
     bound["resources"] = [json.dumps(item.needs.said()) for item in items]
     for name in ("memory_mb", "cores", "disk_mb"):
         bound[name] = [getattr(item.needs, name) for item in items]
+    # An array literal for each: unnest would make one flat list of them.
+    bound["accepted_output_modes"] = [arrays.bound(list(item.accepted_output_modes)) for item in items]
     bound["lane"] = [item.lane.value for item in items]
     bound["priority"] = [int(item.priority) for item in items]
     bound["digest"] = [item.digest() for item in items]

@@ -27,6 +27,7 @@ WITH chunk AS (DELETE FROM artifacts_app_artifactchunk WHERE task_id = ANY(%(tas
 artifact AS (DELETE FROM artifacts_app_artifact WHERE task_id = ANY(%(task_id)s::uuid[])),
 event AS (DELETE FROM tasks_app_taskevent WHERE task_id = ANY(%(task_id)s::uuid[])),
 checkpoint AS (DELETE FROM tasks_app_checkpoint WHERE task_id = ANY(%(task_id)s::uuid[])),
+inbox AS (DELETE FROM tasks_app_inboxmessage WHERE task_id = ANY(%(task_id)s::uuid[])),
 attempt AS (DELETE FROM tasks_app_taskattempt WHERE task_id = ANY(%(task_id)s::uuid[])),
 request AS (DELETE FROM tasks_app_taskrequest WHERE task_id = ANY(%(task_id)s::uuid[]))
 DELETE FROM tasks_app_task WHERE id = ANY(%(task_id)s::uuid[]) RETURNING id

@@ -17,8 +17,11 @@ from tasks_app.engine.core import Statement, Steps
 from tasks_app.engine.records import ArtifactRecord, CheckpointRecord, Record, Write, Written
 from tasks_app.status import Priority, TaskStatus
 
+# The turn has ended and a message waits for the next one: by columns of the locked row, which are right after any wait.
+_NEXT = """item.status IN ('completed', 'input_required', 'auth_required')
+                             AND task.inbox_seq > task.consumed_seq"""
 # `fenced` is the guard: its WHERE looks only at the locked row, so it is right after any wait.
-_HEAD = """
+_HEAD = f"""
 WITH item AS (
     SELECT * FROM unnest(
         %(task_id)s::uuid[], %(attempt_id)s::uuid[], %(recorded)s::int[], %(count)s::int[], %(progress)s::float8[],
@@ -31,18 +34,24 @@ WITH item AS (
     UPDATE tasks_app_task task
     SET generation = task.generation + item.count, recorded = task.recorded + item.count, updated_at = now(),
         progress = CASE WHEN item.status = 'completed' THEN 1 ELSE GREATEST(task.progress, item.progress) END,
-        status = COALESCE(item.status, task.status),
+        status = CASE WHEN {_NEXT} THEN 'pending' ELSE COALESCE(item.status, task.status) END,
+        status_at = CASE WHEN item.status IS NULL THEN task.status_at ELSE now() END,
+        consumed_seq = task.consumed_seq + CASE WHEN {_NEXT} THEN 1 ELSE 0 END,
+        turn_generation = CASE WHEN {_NEXT} THEN task.generation + item.count ELSE task.turn_generation END,
         status_message = COALESCE(item.message, task.status_message),
         error = CASE WHEN item.status IS DISTINCT FROM 'pending' THEN COALESCE(item.error, task.error) END,
         epoch = task.epoch + CASE WHEN item.status IS NULL THEN 0 ELSE 1 END,
         lease_id = CASE WHEN item.status IS NULL THEN task.lease_id END,
         timeout_at = CASE WHEN item.status IS NULL THEN task.timeout_at END,
-        spent = task.spent + item.spend,
+        spent = CASE WHEN {_NEXT} THEN 0 ELSE task.spent + item.spend END,
+        crashes = CASE WHEN {_NEXT} THEN 0 ELSE task.crashes END,
         run_after = CASE WHEN item.status = 'pending' THEN now() + item.wait_s * interval '1 second'
-                         ELSE task.run_after END,
-        input_expires_at = CASE WHEN item.status IN ('input_required', 'auth_required')
+                         WHEN {_NEXT} THEN now() ELSE task.run_after END,
+        input_expires_at = CASE WHEN {_NEXT} THEN NULL
+                                WHEN item.status IN ('input_required', 'auth_required')
                                 THEN now() + item.wait_s * interval '1 second' END,
-        completed_at = CASE WHEN item.status IN ('completed', 'failed', 'cancelled', 'rejected') THEN now() END
+        completed_at = CASE WHEN {_NEXT} THEN NULL
+                            WHEN item.status IN ('completed', 'failed', 'cancelled', 'rejected') THEN now() END
     FROM item
     WHERE task.id = item.task_id AND task.lease_id = item.attempt_id AND task.recorded = item.recorded
     RETURNING task.id, item.attempt_id, task.generation, task.generation - item.count AS base, task.attempt, task.lane,
@@ -56,12 +65,13 @@ WITH item AS (
     FROM fenced WHERE attempt.id = fenced.attempt_id AND fenced.status IS NOT NULL
 ), event AS (
     INSERT INTO tasks_app_taskevent (task_id, generation, kind, status, progress, payload, error, attempt, created_at)
-    SELECT fenced.id, fenced.base + e.nth, e.kind, e.status, e.progress, e.payload, e.error, fenced.attempt, now()
+    SELECT fenced.id, fenced.base + e.nth, e.kind, CASE e.kind WHEN 'status' THEN fenced.state ELSE e.status END,
+           e.progress, e.payload, e.error, fenced.attempt, now()
     FROM unnest(%(e_attempt)s::uuid[], %(e_nth)s::int[], %(e_kind)s::text[], %(e_status)s::text[],
                 %(e_progress)s::float8[], %(e_payload)s::bytea[], %(e_error)s::jsonb[])
          AS e(attempt_id, nth, kind, status, progress, payload, error)
     JOIN fenced USING (attempt_id)
-)"""
+)"""  # noqa: S608 (only constants are put in)
 _CHECKPOINTS = """, checkpoint AS (
     INSERT INTO tasks_app_checkpoint (task_id, name, data, attempt, generation, created_at)
     SELECT fenced.id, k.name, k.data, fenced.attempt, fenced.base + k.nth, now()
@@ -118,6 +128,7 @@ WHERE id = ANY(%(attempt_id)s::uuid[]) AND released_at IS NULL AND ended_at IS N
 def write(items: Sequence[Write]) -> Steps[list[Written]]:
     """Puts on record what each attempt says, at most one item per attempt in a list; a :class:`Written` for each.
 
+    A turn that ends well while a message waits leaves the task pending for its next turn, as ``Written.status`` says.
     A finish that is refused releases its attempt's slot: its handler has stopped, whoever ended it before.
     """
     kinds = {type(record) for item in items for record in item.records}

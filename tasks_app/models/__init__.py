@@ -5,6 +5,7 @@ from tasks_app.models.checkpoint import Checkpoint
 from tasks_app.models.client import ApiKey, Client
 from tasks_app.models.control import Breaker, QueueControl
 from tasks_app.models.event import EventKind, TaskEvent
+from tasks_app.models.inbox import InboxMessage
 from tasks_app.models.task import Task, TaskRequest
 from tasks_app.models.worker import SweepTick, Worker
 
@@ -15,6 +16,7 @@ __all__ = [
     "Checkpoint",
     "Client",
     "EventKind",
+    "InboxMessage",
     "Outcome",
     "QueueControl",
     "SweepTick",

@@ -17,9 +17,10 @@ class EventKind(models.TextChoices):
 class TaskEvent(models.Model):
     """One change of one task. Written in the statement that made the change; never changed after.
 
-    ``payload`` is protobuf: for status, progress and message events the A2A Message that came with it, if any; for
-    artifact events a TaskArtifactUpdateEvent without its parts, which stand in ``artifacts_app.ArtifactChunk`` under
-    the same generation; for checkpoint events the checkpoint's name, as UTF-8.
+    ``payload`` is protobuf: for status, progress and message events the A2A Message that came with it, if any (the
+    client's in a message event of no attempt, which is a follow-up; else the agent's); for artifact events a
+    TaskArtifactUpdateEvent without its parts, which stand in ``artifacts_app.ArtifactChunk`` under the same generation;
+    for checkpoint events the checkpoint's name, as UTF-8.
     """
 
     pk = models.CompositePrimaryKey("task_id", "generation")

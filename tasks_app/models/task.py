@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import F, Q
+from django.db.models.functions import Now
 
 from tasks_app.models.client import Client
-from tasks_app.status import TERMINAL, Lane, Priority, TaskStatus
+from tasks_app.status import INTERRUPTED, TERMINAL, Lane, Priority, TaskStatus
 
 if TYPE_CHECKING:
     from a2a.types import Message
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from artifacts_app.models import Artifact
 
 _TERMINAL = sorted(TERMINAL)
+#: The states in which a turn has ended and no message may wait for the next one.
+_ANSWERED = sorted({TaskStatus.COMPLETED, *INTERRUPTED})
 
 
 class Task(models.Model):
@@ -37,6 +41,8 @@ class Task(models.Model):
     )
 
     status = models.CharField(max_length=16, choices=TaskStatus.choices, default=TaskStatus.PENDING)
+    #: Since when it is in this state.
+    status_at = models.DateTimeField(db_default=Now())
     #: 0.0–1.0, monotone within an attempt; set to 0 by a claim and to 1 by completion.
     progress = models.FloatField(default=0.0)
     #: The A2A Message that came with the present status, as protobuf bytes.
@@ -66,6 +72,12 @@ class Task(models.Model):
     generation = models.IntegerField(default=1)
     #: Events the present attempt has recorded: a write that is repeated after its answer was lost is recognised by it.
     recorded = models.IntegerField(default=0, db_default=0)
+    #: Follow-up messages that have come: ``InboxMessage`` 1..n.
+    inbox_seq = models.IntegerField(default=0, db_default=0)
+    #: The message that the present turn, or the next one, answers: 0 is the request's own, n the n-th follow-up.
+    consumed_seq = models.IntegerField(default=0, db_default=0)
+    #: The event that made the present turn possible; 0 in the first. What came before it stands, whatever is retried.
+    turn_generation = models.IntegerField(default=0, db_default=0)
 
     #: Not before this instant, which is never before its creation. Waiting counts from here: see ``dispatch/plan``.
     run_after = models.DateTimeField()
@@ -119,6 +131,8 @@ class Task(models.Model):
             models.Index("input_expires_at", name="task_input_expiry_idx", condition=Q(input_expires_at__isnull=False)),
             models.Index("status", "completed_at", name="task_ended_idx", condition=Q(completed_at__isnull=False)),
             models.Index("client", F("id").desc(), name="task_client_newest_idx"),
+            # For ListTasks: a client's tasks of an agent and a state, what changed last first (A2A 1.0, section 3.1.4).
+            models.Index("client", "agent", "status", F("status_at").desc(), F("id").desc(), name="task_list_idx"),
             models.Index("client", "context_id", name="task_context_idx"),
             models.Index("batch_id", name="task_batch_idx", condition=Q(batch_id__isnull=False)),
             models.Index("rerun_of", name="task_rerun_idx", condition=Q(rerun_of__isnull=False)),
@@ -152,6 +166,15 @@ class Task(models.Model):
                 | Q(status__in=[TaskStatus.INPUT_REQUIRED, TaskStatus.AUTH_REQUIRED]),
             ),
             models.CheckConstraint(name="task_cores_not_negative", condition=Q(cores__gte=0.0)),
+            models.CheckConstraint(
+                name="task_consumes_what_came",
+                condition=Q(consumed_seq__gte=0, consumed_seq__lte=F("inbox_seq"), turn_generation__gte=0),
+            ),
+            # A message that was accepted has its turn, or its task ends otherwise than well.
+            models.CheckConstraint(
+                name="task_no_message_unread",
+                condition=Q(consumed_seq=F("inbox_seq")) | ~Q(status__in=_ANSWERED),
+            ),
         ]
 
     def __str__(self) -> str:
@@ -164,7 +187,7 @@ class Task(models.Model):
 
     @property
     def messages(self) -> list[Message]:
-        """The conversation, oldest first: the client's message, then those the agent sent."""
+        """The conversation, oldest first: the client's message, then those that either side sent."""
         from tasks_app.a2a.wire import history
 
         return history(self)
@@ -207,6 +230,8 @@ class TaskRequest(models.Model):
     parameters = models.JSONField(default=dict)
     metadata = models.JSONField(default=dict)
     resources = models.JSONField(default=dict)
+    #: The media types that the client takes as an answer; empty if it did not say.
+    accepted_output_modes = ArrayField(models.TextField(), default=list, db_default=[])
 
     class Meta:
         constraints = [

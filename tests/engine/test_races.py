@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.db import connection
+from django.utils import timezone
 
 from tasks_app import engine
-from tasks_app.engine import Note, Write
+from tasks_app.engine import Finish, Note, Write
 from tasks_app.models import Client, Task, TaskAttempt
 from tasks_app.status import TERMINAL, Lane, TaskStatus
-from tests.factory import Factory, admit, claim_request, completed, generations, lost, new_task
+from tests.factory import Factory, admit, asks, claim_request, completed, follow_up, generations, lost, new_task
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -105,6 +107,65 @@ def test_the_same_message_from_two_processes_makes_one_task(attempt: int, owner:
     assert len({result.task_id for result in results}) == 1
     assert sorted(result.repeated for result in results) == [False, True, True, True]
     assert Task.objects.count() == 1
+
+
+@pytest.mark.parametrize("attempt", range(5))
+@pytest.mark.parametrize("finish", [completed(), asks()])
+def test_a_message_and_the_end_of_a_turn_lose_nothing(attempt: int, finish: Finish, factory: Factory) -> None:
+    claim = factory.claimed()
+    item = follow_up(Task.objects.get())
+    delivered, written = together(
+        lambda: engine.run(engine.deliver, [item])[0],
+        lambda: factory.write(claim, Note(progress=0.5), finish=finish),
+    )
+    task = Task.objects.get()
+    assert written.accepted
+    if delivered.accepted:
+        assert (task.status, task.consumed_seq, task.inbox_seq) == (TaskStatus.PENDING, 1, 1)
+    else:
+        assert (delivered.ended, task.status, task.inbox_seq) == (True, TaskStatus.COMPLETED, 0)
+    assert generations(task.id) == list(range(1, task.generation + 1))
+
+
+@pytest.mark.parametrize("attempt", range(5))
+def test_the_same_message_twice_at_once_has_one_turn(attempt: int, factory: Factory) -> None:
+    item = follow_up(Task.objects.get(id=factory.finished(asks())))
+    results = together(*[lambda: engine.run(engine.deliver, [item])[0] for _ in range(4)])
+    assert sorted(result.repeated for result in results) == [False, True, True, True]
+    assert {result.generation for result in results} == {4}
+    assert generations(item.task_id) == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("attempt", range(5))
+def test_a_message_and_a_cancel_agree(attempt: int, factory: Factory) -> None:
+    item = follow_up(Task.objects.get(id=factory.finished(asks())))
+    delivered, cancelled = together(
+        lambda: engine.run(engine.deliver, [item])[0],
+        lambda: engine.run(engine.request_cancel, [item.task_id], by="its client"),
+    )
+    assert (len(cancelled), Task.objects.get().status) == (1, TaskStatus.CANCELLED)
+    assert delivered.accepted != delivered.ended
+    assert generations(item.task_id) == list(range(1, 5 + delivered.accepted))
+
+
+@pytest.mark.parametrize("attempt", range(5))
+def test_of_an_answer_and_the_end_of_its_time_one_wins(attempt: int, factory: Factory) -> None:
+    item = follow_up(Task.objects.get(id=factory.finished(asks())))
+    Task.objects.update(input_expires_at=timezone.now() - timedelta(seconds=1))
+    delivered, expired = together(lambda: engine.run(engine.deliver, [item])[0], lambda: engine.run(engine.expire))
+    assert delivered.accepted != bool(expired)
+    assert Task.objects.get().status == (TaskStatus.PENDING if delivered.accepted else TaskStatus.FAILED)
+    assert generations(item.task_id) == [1, 2, 3, 4]
+
+
+def test_messages_to_the_same_tasks_in_opposite_order_all_come(factory: Factory) -> None:
+    tasks = [Task.objects.get(id=factory.pending()) for _ in range(20)]
+    together(
+        lambda: [engine.run(engine.deliver, [follow_up(task) for task in tasks]) for _ in range(5)],
+        lambda: [engine.run(engine.deliver, [follow_up(task) for task in reversed(tasks)]) for _ in range(5)],
+    )
+    for task in tasks:
+        assert generations(task.id) == list(range(1, 12))
 
 
 def test_writers_of_the_same_tasks_in_opposite_order_both_finish(factory: Factory) -> None:

@@ -17,7 +17,7 @@ from tasks_app.engine import Finish
 from tasks_app.models import Outcome, Task
 from tasks_app.policies import BreakerPolicy
 from tasks_app.status import INTERRUPTED, TERMINAL, TRANSITIONS, Lane, Priority, TaskStatus
-from tests.factory import Factory, admit, claim_request, completed, lost
+from tests.factory import Factory, admit, asks, claim_request, completed, follow_up, lost
 
 pytestmark = pytest.mark.django_db
 S = TaskStatus
@@ -30,6 +30,7 @@ EXPECTED = {
     ("reject", S.RUNNING): S.REJECTED,
     ("retry", S.RUNNING): S.PENDING,
     ("ask", S.RUNNING): S.INPUT_REQUIRED,
+    ("ask for leave", S.RUNNING): S.AUTH_REQUIRED,
     ("snooze", S.RUNNING): S.PENDING,
     ("lose", S.RUNNING): S.PENDING,
     ("lose for good", S.RUNNING): S.FAILED,
@@ -43,21 +44,37 @@ EXPECTED = {
     ("cancel", S.RUNNING): S.CANCELLED,
     ("cancel", S.INPUT_REQUIRED): S.CANCELLED,
     ("cancel", S.AUTH_REQUIRED): S.CANCELLED,
+    ("answer", S.INPUT_REQUIRED): S.PENDING,
+    ("answer", S.AUTH_REQUIRED): S.PENDING,
+    # A message waits for its turn: what ends well goes on, what does not has ended.
+    ("unread: complete", S.RUNNING): S.PENDING,
+    ("unread: ask", S.RUNNING): S.PENDING,
+    ("unread: ask for leave", S.RUNNING): S.PENDING,
+    ("unread: retry", S.RUNNING): S.PENDING,
+    ("unread: fail", S.RUNNING): S.FAILED,
+    ("unread: reject", S.RUNNING): S.REJECTED,
 }
+#: Pairs that leave a message where the state stays: the event is of it.
+WAITS = {("answer", S.PENDING), ("answer", S.RUNNING)}
 FINISHES = {
     "complete": completed(),
     "fail": Finish(status=S.FAILED, outcome=Outcome.FAILED),
     "reject": Finish(status=S.REJECTED, outcome=Outcome.REJECTED),
     "retry": Finish(status=S.PENDING, outcome=Outcome.RETRIED),
     "snooze": Finish(status=S.PENDING, outcome=Outcome.SNOOZED, spend=False),
-    "ask": Finish(status=S.INPUT_REQUIRED, outcome=Outcome.COMPLETED),
+    "ask": asks(),
+    "ask for leave": asks(S.AUTH_REQUIRED),
 }
+UNREAD = [f"unread: {verb}" for verb in ("complete", "ask", "ask for leave", "retry", "fail", "reject")]
 LOSSES = {
     "lose": lost(uuid4()),
     "lose for good": lost(uuid4(), Outcome.CPU_LIMIT, final=True),
     "hand back": lost(uuid4(), Outcome.HANDED_BACK, spend=False, released=False),
 }
-VERBS = ["claim", *FINISHES, *LOSSES, "rescue", "expire", "cancel", "reschedule", "unadmit", "rerun", "judge", "prune"]
+VERBS = [
+    *("claim", "answer", *FINISHES, *UNREAD, *LOSSES, "rescue", "expire", "cancel", "reschedule", "unadmit", "rerun"),
+    *("judge", "prune"),
+]
 PAST = timedelta(hours=1)
 
 
@@ -88,12 +105,15 @@ def apply(verb: str, task: Task, factory: Factory) -> None:
         engine.run(engine.judge, {"echo": BreakerPolicy(failures=1)})
     elif verb == "prune":
         engine.run(engine.prune, dict.fromkeys(TERMINAL, 86_400.0))
+    elif verb == "answer":
+        engine.run(engine.deliver, [follow_up(task)])
     elif verb == "cancel":
         engine.run(engine.request_cancel, [task.id], by="a test")
     else:
         attempt = task.attempts.order_by("-number").first()
         if attempt is not None:
-            item = engine.Write(task_id=task.id, attempt_id=attempt.id, finish=FINISHES[verb])
+            finish = FINISHES[verb.removeprefix("unread: ")]
+            item = engine.Write(task_id=task.id, attempt_id=attempt.id, finish=finish)
             engine.run(engine.write, [item])
 
 
@@ -101,12 +121,17 @@ def apply(verb: str, task: Task, factory: Factory) -> None:
 @pytest.mark.parametrize("status", list(S))
 def test_every_verb_in_every_state_does_what_the_table_says(status: S, verb: str, factory: Factory) -> None:
     task = Task.objects.get(id=factory.in_state(status))
+    if verb in UNREAD and status == S.RUNNING:
+        engine.run(engine.deliver, [follow_up(task)])
+    Task.objects.filter(id=task.id).update(status_at=task.created_at - PAST)
+    task.refresh_from_db()
     apply(verb, task, factory)
     after = Task.objects.get(id=task.id)
     expected = EXPECTED.get((verb, status), status)
     assert after.status == expected
     assert after.status == status or expected in TRANSITIONS[status]
-    assert after.generation == task.generation + (after.status != status)
+    assert after.generation == task.generation + (after.status != status or (verb, status) in WAITS)
+    assert (after.status_at != task.status_at) == (after.status != status)
 
 
 @pytest.mark.parametrize("after", list(S))
@@ -138,6 +163,8 @@ def test_the_database_refuses_what_the_table_refuses(before: S, after: S, factor
         ("priority", 9),
         ("completed_at", timezone.now()),
         ("generation", 0),
+        ("consumed_seq", 1),
+        ("consumed_seq", -1),
         ("timeout_s", -1),
     ],
 )

@@ -32,7 +32,7 @@ def record(**fields: Any) -> TaskRecord:
         "generation": 4,
         "status_message": None,
         "error": None,
-        "updated_at": NOW,
+        "status_at": NOW,
         "metadata": {},
         "messages": tuple(Message(message_id=str(n)).SerializeToString() for n in range(3)),
     }
@@ -111,6 +111,16 @@ def test_an_event_carries_its_generation_and_the_state_it_left() -> None:
     update = wire.event(event(status=TaskStatus.COMPLETED, generation=7, progress=1.0), context_id="c").status_update
     assert (update.status.state, update.context_id) == (TaskState.TASK_STATE_COMPLETED, "c")
     assert dict(update.metadata.items()) == {"generation": 7.0, "progress": 1.0, "attempt": 1.0}
+
+
+def test_a_clients_further_message_is_no_status_message_of_the_agents() -> None:
+    said = Message(message_id="m", parts=[Part(text="and then?")]).SerializeToString()
+    update = wire.event(event(kind="message", payload=said, attempt=0, generation=5), context_id="c").status_update
+    assert (update.status.state, update.status.HasField("message")) == (TaskState.TASK_STATE_WORKING, False)
+    assert update.metadata["generation"] == 5.0
+    assert (
+        wire.event(event(kind="message", payload=said), context_id="c").status_update.status.message.message_id == "m"
+    )
 
 
 # From JSON -----------------------------------------------------------------------------------------------------------
