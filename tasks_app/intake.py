@@ -20,7 +20,7 @@ from tasks_app.a2a.errors import (
 from tasks_app.a2a.extension import TaskOptions
 from tasks_app.agents import AgentSpec
 from tasks_app.authentication import Caller
-from tasks_app.engine import Created, NewTask
+from tasks_app.engine import Created, Delivered, FollowUp, NewTask
 from tasks_app.policies import Resources
 
 #: What a client is told to wait where nobody can say when one of its tasks will start, in seconds.
@@ -65,16 +65,13 @@ def new_task(
     metadata: dict[str, Any],
     method: str,
     options_path: str = "",
+    accepted_output_modes: tuple[str, ...] = (),
 ) -> NewTask:
     """The task that this message asks for, checked against its agent; not yet stored.
 
     ``options_path`` is what stands before the names of the options in the request, for errors.
-    Raises InvalidParamsError, ContentTypeNotSupportedError, TaskNotFoundError or UnsupportedOperationError.
+    Raises InvalidParamsError or ContentTypeNotSupportedError.
     """
-    if message.task_id:
-        # A follow-up: turns of a task are not there yet, and what is not there cannot be named.
-        task_id(message.task_id)
-        raise UnsupportedOperationError("message.taskId: follow-up messages to a task are not supported yet")
     _check_content(spec, message)
     _check_parameters(spec, options, f"{options_path}parameters")
     needs = _needs(spec, options, f"{options_path}resources")
@@ -95,6 +92,7 @@ def new_task(
         parameters=options.parameters,
         metadata=metadata,
         asked=options.asked,
+        accepted_output_modes=accepted_output_modes,
         needs=needs,
         max_queued=caller.max_queued,
         start_deadline_s=options.start_deadline_s or spec.start_deadline_s,
@@ -102,6 +100,39 @@ def new_task(
         max_attempts=spec.max_attempts,
         run_after=options.run_after,
     )
+
+
+def follow_up(
+    *, caller: Caller, spec: AgentSpec, message: Message, context_id: str, accepted_output_modes: tuple[str, ...] = ()
+) -> FollowUp:
+    """The message as one to the task it names, which is of this context; not yet delivered.
+
+    Raises InvalidParamsError, ContentTypeNotSupportedError or TaskNotFoundError.
+    """
+    if message.context_id not in ("", context_id):
+        raise invalid("message.contextId", "is not that of the task")
+    if extension.URI in message.metadata:
+        raise invalid(f"message.metadata.{extension.URI}", "the options of a task are those of its first message")
+    _check_content(spec, message)
+    return FollowUp(
+        task_id=task_id(message.task_id),
+        client_id=caller.client_id,
+        agent=spec.name,
+        message_id=message.message_id,
+        message=message.SerializeToString(deterministic=True),
+        accepted_output_modes=accepted_output_modes,
+    )
+
+
+def delivered(result: Delivered) -> Delivered:
+    """What was delivered, if it was. Raises TaskNotFoundError, InvalidParamsError or UnsupportedOperationError."""
+    if result.missing:
+        raise TaskNotFoundError(f"no task '{result.task_id}'")
+    if result.conflict:
+        raise invalid("message.messageId", "was used before, for another message to this task")
+    if result.ended:
+        raise UnsupportedOperationError(f"task {result.task_id} has ended: {result.status}; it takes no message")
+    return result
 
 
 def accepted(created: Created, caller: Caller) -> Created:

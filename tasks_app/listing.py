@@ -90,7 +90,7 @@ _OF_CONTEXT = f"""
 _PAGE = """
 WITH page AS ({found} ORDER BY status_at DESC, id DESC LIMIT %(limit)s)
 SELECT task.id, task.context_id, task.agent, task.priority, task.status, task.progress, task.attempt, task.generation,
-       task.status_message, task.error, task.updated_at, task.status_at, request.metadata, request.message
+       task.status_message, task.error, task.status_at, request.metadata, request.message
 FROM page JOIN tasks_app_task task ON task.id = page.id JOIN tasks_app_taskrequest request ON request.task_id = page.id
 ORDER BY page.status_at DESC, page.id DESC
 """
@@ -149,7 +149,7 @@ def tasks(asked: Query) -> Steps[Page]:
     messages = yield from _messages(rows, asked.history_length)
     return Page(
         tasks=tuple(_record(row, messages.get(row[0], ())) for row in rows),
-        next_token=_token(rows[-1][11], rows[-1][0]) if more else "",
+        next_token=_token(rows[-1][10], rows[-1][0]) if more else "",
         total=(yield from _total(asked, params)),
     )
 
@@ -158,7 +158,7 @@ def _messages(rows: Sequence[tuple[Any, ...]], limit: int) -> Steps[dict[UUID, t
     """The newest messages of each task, oldest first."""
     if not limit or not rows:
         return {}
-    found: dict[UUID, list[bytes]] = {row[0]: [bytes(row[13])] for row in rows}
+    found: dict[UUID, list[bytes]] = {row[0]: [bytes(row[12])] for row in rows}
     for task_id, payload in (yield Statement(SAID, {"task_id": list(found), "limit": limit})):
         found[task_id].append(bytes(payload))
     return {task_id: tuple(said[-limit:]) for task_id, said in found.items()}
@@ -185,8 +185,8 @@ def _record(row: tuple[Any, ...], messages: tuple[bytes, ...]) -> TaskRecord:
         generation=row[7],
         status_message=None if row[8] is None else bytes(row[8]),
         error=decoded(row[9]),
-        updated_at=row[10],
-        metadata=decoded(row[12]),
+        status_at=row[10],
+        metadata=decoded(row[11]),
         messages=messages,
     )
 

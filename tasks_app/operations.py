@@ -37,7 +37,7 @@ from tasks_app.a2a.errors import (
 from tasks_app.a2a.wire import Submitted
 from tasks_app.agents import AgentSpec
 from tasks_app.authentication import Caller
-from tasks_app.engine import Created, NewTask
+from tasks_app.engine import FollowUp, NewTask
 from tasks_app.reads import TaskRecord
 from tasks_app.status import TERMINAL, TaskStatus
 from tasks_app.waiting import waiting_for
@@ -65,12 +65,17 @@ class Item(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a message asks for: the task, and how to answer."""
+    """What a message asks for: a new task, or another turn of one that is there; and how to answer."""
 
-    item: NewTask
+    item: NewTask | FollowUp
     message: Message
     history_length: int | None
     immediately: bool
+
+    @property
+    def task_id(self) -> UUID:
+        """The task that it will be, unless the same message was there before."""
+        return self.item.id if isinstance(self.item, NewTask) else self.item.task_id
 
 
 def agent_at(name: str | None, tenant: Any) -> AgentSpec:
@@ -91,18 +96,19 @@ def agent_at(name: str | None, tenant: Any) -> AgentSpec:
 
 async def send_message(call: Call, params: Params) -> SendMessageResponse | Submitted:
     """Accepts the message. Answers when its task has ended or waits for its client, or at once if that is asked."""
-    asked = _asked(call, params)
+    asked = await _asked(call, params)
     if asked.immediately:
-        created = await _accept(call, asked.item)
-        return _submitted(asked, created) if not created.repeated else await _sent(call, created.task_id, asked)
-    async with web().hub.follow(asked.item.id) as changed:
-        created = await _accept(call, asked.item)
-        if not created.repeated:
-            await web().settled(created.task_id, wait_s=settings.A2A_BLOCKING_WAIT_S, changed=changed)
-            return await _sent(call, created.task_id, asked)
-    async with web().hub.follow(created.task_id) as changed:
-        await web().settled(created.task_id, wait_s=settings.A2A_BLOCKING_WAIT_S, changed=changed)
-    return await _sent(call, created.task_id, asked)
+        accepted = await _accept(call, asked)
+        return accepted if isinstance(accepted, Submitted) else await _sent(call, accepted, asked)
+    async with web().hub.follow(asked.task_id) as changed:
+        accepted = await _accept(call, asked)
+        task_id = accepted.task_id if isinstance(accepted, Submitted) else accepted
+        if task_id == asked.task_id:
+            await web().settled(task_id, wait_s=settings.A2A_BLOCKING_WAIT_S, changed=changed)
+            return await _sent(call, task_id, asked)
+    async with web().hub.follow(task_id) as changed:
+        await web().settled(task_id, wait_s=settings.A2A_BLOCKING_WAIT_S, changed=changed)
+    return await _sent(call, task_id, asked)
 
 
 async def send_streaming_message(call: Call, params: Params) -> AsyncIterator[Item]:
@@ -110,13 +116,13 @@ async def send_streaming_message(call: Call, params: Params) -> AsyncIterator[It
 
     While it needs authorisation the stream stays open, since that may come by another way (section 7.6.1).
     """
-    asked = _asked(call, params)
-    created = await _accept(call, asked.item)
-    if created.repeated:
-        record = await _record(call, created.task_id, history=asked.history_length != 0)
-        first = Item(record.generation, StreamResponse(task=await _task(record, asked.history_length)))
-        return _stream(call, record, first, ends_at=frozenset({TaskStatus.INPUT_REQUIRED}))
-    return _stream_new(_submitted(asked, created))
+    asked = await _asked(call, params)
+    accepted = await _accept(call, asked)
+    if isinstance(accepted, Submitted):
+        return _stream_new(accepted)
+    record = await _record(call, accepted, history=asked.history_length != 0)
+    first = Item(record.generation, StreamResponse(task=await _task(record, asked.history_length)))
+    return _stream(call, record, first, ends_at=frozenset({TaskStatus.INPUT_REQUIRED}))
 
 
 async def subscribe_to_task(call: Call, params: Params) -> AsyncIterator[Item]:
@@ -175,7 +181,7 @@ STREAMING: dict[str, Callable[[Call, Params], Awaitable[AsyncIterator[Item]]]] =
 # What they share -----------------------------------------------------------------------------------------------------
 
 
-def _asked(call: Call, params: Params) -> Asked:
+async def _asked(call: Call, params: Params) -> Asked:
     """What a message asks for, checked."""
     message = parse.message(params.get("message"), path="message")
     said = params.get("configuration")
@@ -183,7 +189,14 @@ def _asked(call: Call, params: Params) -> Asked:
     history_length = _history_length(configuration, path="configuration.historyLength")
     if configuration.HasField("task_push_notification_config"):
         raise PushNotificationNotSupportedError("configuration.taskPushNotificationConfig: not supported yet")
-    item = intake.new_task(
+    await _check_references(call, message)
+    modes = parse.media_types(configuration.accepted_output_modes, path="configuration.acceptedOutputModes")
+    item = await (_follow_up(call, message, modes) if message.task_id else _new_task(call, params, message, modes))
+    return Asked(item, message, history_length, configuration.return_immediately)
+
+
+async def _new_task(call: Call, params: Params, message: Message, modes: tuple[str, ...]) -> NewTask:
+    return intake.new_task(
         caller=call.caller,
         spec=call.spec,
         message=message,
@@ -191,16 +204,41 @@ def _asked(call: Call, params: Params) -> Asked:
         metadata=parse.json_object(params.get("metadata"), path="metadata"),
         method=call.method,
         options_path=f"message.metadata.{extension.URI}.",
+        accepted_output_modes=modes,
     )
-    return Asked(item, message, history_length, configuration.return_immediately)
 
 
-async def _accept(call: Call, item: NewTask) -> Created:
+async def _follow_up(call: Call, message: Message, modes: tuple[str, ...]) -> FollowUp:
+    """Another turn of the task that the message names (section 3.4.3)."""
+    record = await _record(call, intake.task_id(message.task_id), history=False, artifacts=False)
+    return intake.follow_up(
+        caller=call.caller,
+        spec=call.spec,
+        message=message,
+        context_id=record.context_id,
+        accepted_output_modes=modes,
+    )
+
+
+async def _check_references(call: Call, message: Message) -> None:
+    """Raises InvalidParamsError unless the client may see every task that it refers to (section 13.1)."""
+    ids = [parse.uuid(text) for text in message.reference_task_ids]
+    seen = (
+        await web().read(reads.owned, [known for known in ids if known], client_id=call.caller.client_id) if ids else ()
+    )
+    for index, known in enumerate(ids):
+        if known not in seen:
+            raise invalid(f"message.referenceTaskIds[{index}]", "there is no such task")
+
+
+async def _accept(call: Call, asked: Asked) -> Submitted | UUID:
+    """The new task, or the id of the one that stands for the message; when this returns it is stored."""
     await web().throttle(call.caller)
-    return intake.accepted(await web().submit(item), call.caller)
-
-
-def _submitted(asked: Asked, created: Created) -> Submitted:
+    if isinstance(asked.item, FollowUp):
+        return intake.delivered(await web().deliver(asked.item)).task_id
+    created = intake.accepted(await web().submit(asked.item), call.caller)
+    if created.repeated:
+        return created.task_id
     return Submitted(
         task_id=created.task_id,
         context_id=asked.item.context_id,

@@ -116,6 +116,7 @@ SELECT generation, kind, media_type, filename, content FROM artifacts_app_artifa
 WHERE task_id = %(task_id)s AND generation = ANY(%(generation)s::int[])
 ORDER BY generation, position
 """
+OWNED = "SELECT id FROM tasks_app_task WHERE id = ANY(%(task_id)s::uuid[]) AND client_id = %(client_id)s"
 LATEST = "SELECT id, generation FROM tasks_app_task WHERE id = ANY(%(task_id)s::uuid[])"
 
 
@@ -177,6 +178,11 @@ def events(task_id: UUID, *, after: int, limit: int = EVENTS_MAX) -> Steps[list[
         )
         for row in rows
     ]
+
+
+def owned(task_ids: Sequence[UUID], *, client_id: int) -> Steps[set[UUID]]:
+    """Which of these tasks are this client's."""
+    return {row[0] for row in (yield Statement(OWNED, {"task_id": list(task_ids), "client_id": client_id}))}
 
 
 def latest(task_ids: Sequence[UUID]) -> Steps[dict[UUID, int]]:

@@ -16,13 +16,13 @@ from psycopg_pool import AsyncConnectionPool
 from tasks_app import engine, metrics, reads
 from tasks_app.authentication import Caller, identify, remembered
 from tasks_app.database import OUTAGES, Line, conninfo, is_poison
-from tasks_app.engine import Created, NewTask
+from tasks_app.engine import Created, Delivered, FollowUp, NewTask
 from tasks_app.engine.core import AsyncConnection, Steps, arun
 from tasks_app.groupcommit import Flusher
 from tasks_app.reads import EventRecord
 from tasks_app.status import INTERRUPTED, TERMINAL, TaskStatus
 from tasks_app.throttle import AsyncThrottle
-from tasks_app.wakeups import AsyncBell, Hub, accepted, cancelled
+from tasks_app.wakeups import AsyncBell, Hub, accepted, cancelled, delivered
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -66,6 +66,12 @@ class Web:
     async def submit(self, item: NewTask) -> Created:
         """Accepts the task: when this returns, it is in PostgreSQL, or refused as :class:`Created` says."""
         return await self._submits.submit(item)
+
+    async def deliver(self, item: FollowUp) -> Delivered:
+        """Hands a message to its task: when this returns it is in PostgreSQL, or refused as the result says."""
+        done = await self.read(engine.deliver, [item])
+        self._bell.ring(delivered(done))
+        return done[0]
 
     async def cancel(self, task_id: UUID, *, by: str) -> bool:
         """Cancels the task, and tells its worker. False if it had ended before."""

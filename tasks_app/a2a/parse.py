@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
+from uuid import UUID
 
 from a2a.types import Message, Role, TaskState
 from google.protobuf.json_format import ParseDict, ParseError
@@ -18,6 +19,8 @@ P = TypeVar("P", bound=Proto)
 MESSAGE_ID_MAX_CHARS = 256
 CONTEXT_ID_MAX_CHARS = 128
 PARTS_MAX = 1_000
+MEDIA_TYPES_MAX = 100
+MEDIA_TYPE_MAX_CHARS = 128
 #: Up to here every whole number is a float of its own.
 WHOLE_MAX = 2.0**53
 #: Where the protobuf parser says that the wrong value stands, at the end of some of its errors.
@@ -70,6 +73,23 @@ def json_object(value: Any, *, path: str) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise invalid(path, "must be an object")
     return dict(value)
+
+
+def media_types(values: Iterable[str], *, path: str) -> tuple[str, ...]:
+    """The media types that a client takes. Raises InvalidParamsError."""
+    found = tuple(values)
+    if len(found) > MEDIA_TYPES_MAX or any(len(text) > MEDIA_TYPE_MAX_CHARS or "\x00" in text for text in found):
+        limits = f"at most {MEDIA_TYPES_MAX} media types of {MEDIA_TYPE_MAX_CHARS} characters, none of them NUL"
+        raise invalid(path, f"may hold {limits}")
+    return found
+
+
+def uuid(text: str) -> UUID | None:
+    """The id, if it is one."""
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
 
 
 def check_depth(data: Any) -> None:

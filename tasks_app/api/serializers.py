@@ -31,6 +31,12 @@ class SubmissionSerializer(serializers.Serializer[Any]):
     metadata = serializers.DictField(required=False)
 
 
+class FollowUpSerializer(serializers.Serializer[Any]):
+    """A further message to a task. Only describes the body, as above."""
+
+    message = serializers.JSONField(help_text="An A2A 1.0 Message as JSON; messageId and role may be left out.")
+
+
 class ChangeSerializer(serializers.Serializer[Any]):
     """What may be changed of a task that is pending. Only describes the body, as above."""
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
 
+from a2a.types import Message
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
@@ -21,6 +22,7 @@ from tasks_app.api.filters import PARAMETERS, filtered
 from tasks_app.api.schema import errors
 from tasks_app.api.serializers import (
     ChangeSerializer,
+    FollowUpSerializer,
     SubmissionSerializer,
     TaskDetailSerializer,
     TaskSerializer,
@@ -29,7 +31,7 @@ from tasks_app.authentication import Caller
 from tasks_app.engine import Created, NewTask
 from tasks_app.models import Task
 from tasks_app.status import TERMINAL
-from tasks_app.wakeups import accepted, arrived, bell
+from tasks_app.wakeups import accepted, arrived, bell, delivered
 
 FIELDS = ("agent", "message", "metadata", *extension.FIELDS)
 CHANGEABLE = ("priority", "run_after")
@@ -43,19 +45,26 @@ def submission(data: Any, caller: Caller) -> NewTask:
     if unknown:
         raise invalid(unknown[0], f"unknown; there are: {', '.join(FIELDS)}")
     spec = intake.agent_named(data.get("agent"))
-    message = data.get("message")
-    if isinstance(message, Mapping):
-        # Over REST a message is the client's, and has an id of ours if it brings none.
-        named = {} if "message_id" in message else {"messageId": str(uuid4())}
-        message = {**named, "role": "ROLE_USER", **message}
+    message = said(data)
+    if message.task_id:
+        raise invalid("message.taskId", f"a message to a task goes to /api/v1/tasks/{message.task_id[:40]}/messages/")
     return intake.new_task(
         caller=caller,
         spec=spec,
-        message=parse.message(message, path="message"),
+        message=message,
         options=extension.parse({name: data[name] for name in extension.FIELDS if name in data}, path=""),
         metadata=parse.json_object(data.get("metadata"), path="metadata"),
         method="tasks.create",
     )
+
+
+def said(data: Mapping[str, Any]) -> Message:
+    """The message of a body. Over REST it is the client's, and has an id of ours if it brings none."""
+    message = data.get("message")
+    if isinstance(message, Mapping):
+        named = {} if "message_id" in message else {"messageId": str(uuid4())}
+        message = {**named, "role": "ROLE_USER", **message}
+    return parse.message(message, path="message")
 
 
 def change(data: Any) -> dict[str, Any]:
@@ -122,6 +131,25 @@ class TaskViewSet(ReadOnlyModelViewSet[Task]):
         changed = self.get_object()
         bell.ring(arrived([changed.priority]))
         return Response(TaskDetailSerializer(changed).data)
+
+    @extend_schema(request=FollowUpSerializer, responses={200: TaskDetailSerializer, **errors(400, 404, 409, 415, 429)})
+    @action(detail=True, methods=["post"])
+    def messages(self, request: Request, pk: str) -> Response:
+        """Says more to a task: 200 and the task, which answers in a turn of its own; 409 if it has ended."""
+        task = self.get_object()
+        if not isinstance(request.data, Mapping):
+            raise invalid("body", "must be a JSON object")
+        message = said(request.data)
+        message.task_id = message.task_id or str(task.id)
+        if message.task_id != str(task.id):
+            raise invalid("message.taskId", "is another task's")
+        spec = intake.agent_named(task.agent)
+        item = intake.follow_up(caller=self._caller, spec=spec, message=message, context_id=task.context_id)
+        throttle.check(self._caller)
+        done = engine.run(engine.deliver, [item])
+        bell.ring(delivered(done))
+        intake.delivered(done[0])
+        return Response(TaskDetailSerializer(self.get_object()).data)
 
     @extend_schema(request=None, responses={201: TaskDetailSerializer, **errors(404, 409, 429)})
     @action(detail=True, methods=["post"])

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
 from tests.protocol.doors import (
     EXTENSION,
+    TASKS,
     Doors,
+    content,
     each,
     message,
     named_fields,
@@ -240,13 +243,12 @@ def test_a_body_that_is_no_object_is_refused(shut_doors: Doors, body: Any) -> No
 
 
 @pytest.mark.parametrize("value", ["0199b3b4-0000-7000-8000-000000000000", "garbage", NUL])
-def test_a_follow_up_is_refused_until_there_are_turns(shut_doors: Doors, value: str) -> None:
-    known_form = value.startswith("0199")
+def test_a_message_to_a_task_that_is_not_there_is_refused(shut_doors: Doors, value: str) -> None:
     with nothing_left():
-        reply = shut_doors.submit(rest_body(message=message(taskId=value)))
+        refused_by_rest(shut_doors, rest_body(message=message(taskId=value)), field="message.taskId")
+        reply = shut_doors.send("POST", f"{TASKS}{quote(value)}/messages/", **content({"message": message()}))
         answer = shut_doors.call("SendMessage", {"message": message(taskId=value)})
-    assert reply.status_code == (409 if known_form else 404)
-    assert answer["error"]["code"] == (-32004 if known_form else -32001)
+    assert (reply.status_code, answer["error"]["code"]) == (404, -32001)
 
 
 def test_a_media_type_of_another_kind_of_body_is_refused(shut_doors: Doors) -> None:

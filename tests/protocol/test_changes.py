@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
@@ -235,3 +235,37 @@ def test_both_doors_tell_why_a_task_waits(doors: Doors) -> None:
     doors.call("CancelTask", {"id": task["id"]})
     metadata = doors.call("GetTask", {"id": task["id"]})["result"]["metadata"]
     assert "waiting_for" not in metadata["urn:a2a-task-manager:task-options:v1"]
+
+
+# Another message -----------------------------------------------------------------------------------------------------
+
+
+def say(doors: Doors, task_id: UUID, body: Any) -> Any:
+    return doors.send("POST", f"{TASKS}{task_id}/messages/", **content(body))
+
+
+def test_a_task_that_waits_for_its_client_goes_on_by_a_message(doors: Doors, mine: Factory, rung: list[Any]) -> None:
+    task_id = mine.finished(Finish(status=TaskStatus.INPUT_REQUIRED, outcome=Outcome.INTERRUPTED, wait_s=60))
+    body = {"message": {"messageId": "m", "parts": [{"text": "the left one"}]}}
+    reply = say(doors, task_id, body)
+    assert (reply.status_code, reply.json()["status"]) == (200, "pending")
+    assert reply.json()["messages"][-1]["parts"] == [{"text": "the left one"}]
+    assert (wakeups.task_channel(task_id), "") in rung
+    assert say(doors, task_id, body).status_code == 200
+    assert Task.objects.get(id=task_id).inbox_seq == 1
+
+
+def test_a_message_that_does_not_fit_is_refused(doors: Doors, mine: Factory) -> None:
+    task_id, ended = mine.pending(), [mine.in_state(status) for status in TERMINAL]
+    with nothing_left():
+        for over in ended:
+            assert say(doors, over, {"message": {"parts": [{"text": "x"}]}}).status_code == 409
+        for body, field in (
+            ([], "body"),
+            ({}, "message"),
+            ({"message": {"parts": []}}, "message.parts"),
+            ({"message": {"parts": [{"text": "x"}], "taskId": str(uuid4())}}, "message.taskId"),
+            ({"message": {"parts": [{"text": "x"}], "contextId": "other"}}, "message.contextId"),
+        ):
+            reply = say(doors, task_id, body)
+            assert (reply.status_code, reply.json()["errors"][0]["field"]) == (400, field)

@@ -16,6 +16,7 @@ from tasks_app.models import Client, Outcome, Task
 from tasks_app.models.client import LOCAL_CLIENT
 from tasks_app.status import Lane, TaskStatus
 from tests.factory import Factory, admit
+from tests.live import wait_for
 from tests.protocol.bindings import BINDINGS, Binding, Refused
 from tests.protocol.doors import EXTENSION, Doors, message, nothing_left
 from workers.testing import OneProcess, one_process
@@ -337,3 +338,99 @@ def test_the_http_binding_answers_in_a2as_media_type_or_in_plain_json(
 def test_what_is_no_operation_is_not_there(doors: Doors, local: Factory, verb: str, path: str) -> None:
     reply = doors.send(verb, f"/a2a/echo/{path}", headers={"a2a-version": "1.0"})
     assert reply.status_code in (404, 405)
+
+
+# Turns ---------------------------------------------------------------------------------------------------------------
+
+
+def asking(local: Factory, status: TaskStatus = TaskStatus.INPUT_REQUIRED) -> str:
+    """A task that waits for its client."""
+    return str(local.finished(Finish(status=status, outcome=Outcome.INTERRUPTED, wait_s=60)))
+
+
+@pytest.mark.parametrize("status", [TaskStatus.INPUT_REQUIRED, TaskStatus.AUTH_REQUIRED])
+def test_an_answer_lets_a_task_go_on_in_its_context(binding: Binding, local: Factory, status: TaskStatus) -> None:
+    """Section 3.4.3: the context is inferred."""
+    task_id = asking(local, status)
+    task = binding.call("SendMessage", {"message": message(taskId=task_id, messageId="m"), **IMMEDIATELY})["task"]
+    assert (task["id"], task["contextId"], task["status"]["state"]) == (task_id, "context", "TASK_STATE_WORKING")
+    assert [said["messageId"] for said in task["history"]][1:] == ["m"]
+
+
+def test_a_message_to_a_task_that_is_busy_waits_for_its_turn(binding: Binding, local: Factory) -> None:
+    claim = local.claimed()
+    said = {"message": message(taskId=str(claim.task_id)), **IMMEDIATELY}
+    assert binding.call("SendMessage", said)["task"]["status"]["state"] == "TASK_STATE_WORKING"
+    assert local.write(claim, finish=completed()).status == TaskStatus.PENDING
+    assert local.claim(admitted(claim.task_id)).turn == 2
+
+
+def test_an_answer_that_blocks_waits_for_the_end_of_its_own_turn(
+    binding: Binding, local: Factory, doors: Doors
+) -> None:
+    """DESIGN 10, «Streams and turns»."""
+    task_id = UUID(asking(local))
+
+    def turn() -> None:
+        wait_for(lambda: Task.objects.get(id=task_id).status == TaskStatus.PENDING, what="the answer has come")
+        local.write(local.claim(admitted(task_id)), text_artifact("thanks"), finish=completed())
+
+    doors.once_followed(task_id, turn)
+    task = binding.call("SendMessage", {"message": message(taskId=str(task_id))})["task"]
+    assert (task["status"]["state"], task["artifacts"][0]["parts"][0]["text"]) == ("TASK_STATE_COMPLETED", "thanks")
+
+
+def test_the_same_answer_again_is_no_second_turn(binding: Binding, local: Factory) -> None:
+    task_id = asking(local)
+    said = {"message": message(taskId=task_id), **IMMEDIATELY}
+    before = binding.call("SendMessage", said)["task"]
+    with nothing_left():
+        assert binding.call("SendMessage", said)["task"]["metadata"] == before["metadata"]
+        changed = {**said["message"], "parts": [{"text": "another"}]}
+        assert refuses(binding, "InvalidParams", "SendMessage", {"message": changed}).fields == {"message.messageId"}
+
+
+@pytest.mark.parametrize("status", [TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.CANCELLED])
+def test_a_task_that_has_ended_takes_no_message(binding: Binding, local: Factory, status: TaskStatus) -> None:
+    """Section 3.1.1."""
+    said = {"message": message(taskId=str(local.in_state(status)))}
+    with nothing_left():
+        refuses(binding, "UnsupportedOperation", "SendMessage", said)
+        refuses(binding, "UnsupportedOperation", "SendStreamingMessage", said)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"contextId": "another"}, "message.contextId"),
+        ({"metadata": {EXTENSION: {"priority": "high"}}}, f"message.metadata.{EXTENSION}"),
+        ({"referenceTaskIds": [str(uuid4())]}, "message.referenceTaskIds[0]"),
+        ({"referenceTaskIds": ["x"]}, "message.referenceTaskIds[0]"),
+    ],
+)
+def test_an_answer_that_does_not_fit_its_task_is_refused(
+    binding: Binding, local: Factory, changes: dict[str, Any], field: str
+) -> None:
+    task_id = asking(local)
+    with nothing_left():
+        said = {"message": {**message(taskId=task_id), **changes}}
+        assert refuses(binding, "InvalidParams", "SendMessage", said).fields == {field}
+
+
+def test_tasks_of_its_own_may_be_referred_to(binding: Binding, local: Factory) -> None:
+    said = message(referenceTaskIds=[str(local.pending()), str(local.finished())])
+    assert binding.call("SendMessage", {"message": said, **IMMEDIATELY})["task"]["id"]
+
+
+def test_a_stream_follows_an_answer_to_the_end_of_its_turn(binding: Binding, local: Factory, doors: Doors) -> None:
+    task_id = UUID(asking(local))
+
+    def turn() -> None:
+        local.write(local.claim(admitted(task_id)), text_artifact("thanks"), finish=completed())
+
+    doors.once_followed(task_id, turn)
+    events = binding.stream("SendStreamingMessage", {"message": message(taskId=str(task_id))})
+    assert events[0].data["task"]["status"]["state"] == "TASK_STATE_WORKING"
+    assert events[-1].data["statusUpdate"]["status"]["state"] == "TASK_STATE_COMPLETED"
+    generations = [generation(event.data) for event in events]
+    assert generations == list(range(generations[0], generations[0] + len(events)))

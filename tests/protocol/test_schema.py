@@ -34,6 +34,7 @@ def test_every_call_is_there_with_the_errors_it_gives(schema: dict[str, Any]) ->
         ("get", f"{tasks}{{id}}/"): {"200"},
         ("patch", f"{tasks}{{id}}/"): {"200", "400", "404", "409"},
         ("post", f"{tasks}{{id}}/cancel/"): {"200", "404", "409"},
+        ("post", f"{tasks}{{id}}/messages/"): {"200", "400", "404", "409", "415", "429"},
         ("post", f"{tasks}{{id}}/rerun/"): {"201", "404", "409", "429"},
     }
     for call in calls.values():
