@@ -238,6 +238,8 @@ class IoRecorder(_Gathered):
     async def finish(self, finish: Finish) -> Written:
         """Writes the rest together with the end."""
         self._heartbeat_timeout_s = None  # the handler has ended
+        # What it said last is still on its way to be gathered, if it was on this loop and has not awaited since.
+        await asyncio.sleep(0)
         if self._pending is not None:
             self._pending.cancel()
             await asyncio.wait([self._pending])

@@ -108,6 +108,19 @@ def test_the_same_on_the_event_loop(factory: Factory, loop: IoLoop, monkeypatch:
 
 
 @pytest.mark.django_db(transaction=True)
+def test_what_a_coroutine_says_last_is_written_with_its_end(factory: Factory, loop: IoLoop) -> None:
+    recorder = IoRecorder(factory.claimed(), loop)
+
+    async def handle() -> Written:
+        recorder.add(Note(progress=0.5))
+        recorder.keep(Note(kind="message", progress=0.5))
+        return await recorder.finish(FAILED)
+
+    assert on(loop, handle()).generation == 5
+    assert progress(recorder.claim) == [0.5]
+
+
+@pytest.mark.django_db(transaction=True)
 @lost_answers
 def test_a_lost_answer_on_the_event_loop(
     factory: Factory, loop: IoLoop, monkeypatch: pytest.MonkeyPatch, stored: bool
