@@ -10,13 +10,16 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import jsonschema
 from django.core.exceptions import ImproperlyConfigured
 
 from tasks_app.policies import BreakerPolicy, Resources, RetryPolicy
-from tasks_app.status import Lane
+from tasks_app.status import Lane, TaskStatus
+
+if TYPE_CHECKING:
+    from a2a.types import Message
 
 Handler = Callable[[Any], Any]
 #: The longest a handler may put its task off, in seconds: 30 days.
@@ -48,6 +51,50 @@ class Snooze(Exception):
             raise ValueError(f"delay_s: must be from 0 to {SNOOZE_MAX_S:g} seconds")
         super().__init__(message or f"snoozed for {delay_s:g} s")
         self.delay_s = delay_s
+
+
+class TurnEnd(Exception):
+    """Raised by a handler to end its turn in a state of its choice; see the classes below.
+
+    ``message`` is what the client reads: a text, or an A2A Message, whose role and ids are set for it.
+    """
+
+    status: ClassVar[TaskStatus]
+
+    def __init__(self, message: str | Message = "") -> None:
+        text = message if isinstance(message, str) else " ".join(part.text for part in message.parts if part.text)
+        super().__init__(text or type(self).__name__)
+        self.message = message
+
+    def __reduce__(self) -> tuple[type[TurnEnd], tuple[str]]:
+        """Celery sends a copy to the worker's parent process: of a message, which cannot be pickled, its text."""
+        return type(self), (str(self),)
+
+
+class InputRequired(TurnEnd):
+    """The client has to say something first. Its next message begins another turn; no attempt is spent."""
+
+    status = TaskStatus.INPUT_REQUIRED
+
+
+class AuthRequired(TurnEnd):
+    """The client has to authorise something first, as the message says (A2A 1.0, section 7.6); else as InputRequired.
+
+    Raises ``ValueError`` without a message.
+    """
+
+    status = TaskStatus.AUTH_REQUIRED
+
+    def __init__(self, message: str | Message) -> None:
+        if not message or (not isinstance(message, str) and not message.parts):
+            raise ValueError("message: must say what has to be authorised")
+        super().__init__(message)
+
+
+class Rejected(TurnEnd):
+    """The agent does not do this, and the task has ended. Not a failure: nothing broke, and nothing is tried again."""
+
+    status = TaskStatus.REJECTED
 
 
 class UnknownAgent(LookupError):

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 from uuid import UUID
 
 import uuid_utils.compat
 from a2a.types import Artifact, Message, Part, Role, TaskArtifactUpdateEvent
 from django.conf import settings
 
-from tasks_app.agents import AgentError
+from tasks_app.agents import AgentError, AuthRequired, InputRequired
 from tasks_app.engine import ArtifactRecord, CheckpointRecord, Chunk, Claim, Note, Record
 from tasks_app.nesting import DEPTH_MAX, is_too_deep
 from workers.scratch import Scratch
@@ -69,8 +70,23 @@ class Context:
         return self._claim.context_id
 
     @property
+    def turn(self) -> int:
+        """1 while it answers the message that made the task, one more for each further message of the client."""
+        return self._claim.turn
+
+    @cached_property
+    def history(self) -> list[Message]:
+        """What client and agent said before this turn, oldest first; empty in the first."""
+        return [Message.FromString(data) for data in self._claim.history]
+
+    @property
+    def accepted_output_modes(self) -> tuple[str, ...]:
+        """The media types that the client takes as an answer to the message; empty if it did not say."""
+        return self._claim.accepted_output_modes
+
+    @property
     def attempt(self) -> int:
-        """1 for the first run."""
+        """1 for the first run, whatever its turn."""
         return self._claim.attempt
 
     @property
@@ -89,8 +105,8 @@ class Context:
 
     @property
     def idempotency_key(self) -> str:
-        """The same for every attempt: give it to outside systems, which may see a request more than once."""
-        return f"{self._claim.task_id}:1"
+        """The same for every attempt of a turn: give it to outside systems, which may see a request more than once."""
+        return f"{self._claim.task_id}:{self.turn}"
 
     @property
     def text(self) -> str:
@@ -118,7 +134,7 @@ class Context:
         if self.cancelled:
             raise LeaseLost(f"attempt {self.attempt} of {self.task_id} lost its lease")
 
-    def progress(self, fraction: float, message: str = "") -> None:
+    def progress(self, fraction: float, message: str | Message = "") -> None:
         """Says how far it is, 0.0–1.0; never goes back within an attempt. Raises :class:`LeaseLost` when to stop."""
         self.check()
         if not 0.0 <= fraction <= 1.0:
@@ -138,10 +154,20 @@ class Context:
         self._recorder.store(CheckpointRecord(name=name, data=_checkpoint_data(data)))
         self._checkpoints[name] = data
 
-    def say(self, text: str) -> None:
+    def say(self, message: str | Message) -> None:
         """Sends the client a message, without changing the progress."""
         self.check()
-        self._recorder.add(Note(kind="message", progress=self._progress, message=self._agent_message(text)))
+        self._recorder.add(Note(kind="message", progress=self._progress, message=self._agent_message(message)))
+
+    def require_input(self, message: str | Message) -> NoReturn:
+        """Ends the turn: the task waits for its client's next message, which begins another. Raises InputRequired."""
+        self.check()
+        raise InputRequired(message)
+
+    def require_auth(self, message: str | Message) -> NoReturn:
+        """As :meth:`require_input`, where the client has to authorise what the message says. Raises AuthRequired."""
+        self.check()
+        raise AuthRequired(message)
 
     def artifact(
         self,
@@ -159,8 +185,9 @@ class Context:
         self._recorder.add(self._artifact(content, name, media_type, description, filename))
 
     def result(self, content: bytes | str | dict[str, Any] | list[Any]) -> None:
-        """What a handler returned: written with the finish."""
-        self._recorder.keep(self._artifact(content, "result", None, "", None))
+        """What a handler returned: written with the finish. Every turn has its own."""
+        name = "result" if self.turn == 1 else f"result-{self.turn}"
+        self._recorder.keep(self._artifact(content, name, None, "", None))
 
     def _artifact(
         self,
@@ -196,19 +223,17 @@ class Context:
         self._ids.add(artifact_id)
         return artifact_id
 
-    def _agent_message(self, text: str) -> bytes | None:
-        return agent_message(self._claim, text) if text else None
+    def _agent_message(self, message: str | Message) -> bytes | None:
+        return agent_message(self._claim, message) if message else None
 
 
-def agent_message(claim: Claim, text: str) -> bytes:
-    """A message of the agent's, as protobuf bytes."""
-    message = Message(
-        message_id=str(uuid_utils.compat.uuid7()),
-        context_id=claim.context_id,
-        task_id=str(claim.task_id),
-        role=Role.ROLE_AGENT,
-        parts=[Part(text=text)],
+def agent_message(claim: Claim, said: str | Message) -> bytes:
+    """A message of the agent's, as protobuf bytes: this text, or this message as one of the task's."""
+    message = (
+        Message(parts=[Part(text=said)]) if isinstance(said, str) else Message.FromString(said.SerializeToString())
     )
+    message.message_id = message.message_id or str(uuid_utils.compat.uuid7())
+    message.context_id, message.task_id, message.role = claim.context_id, str(claim.task_id), Role.ROLE_AGENT
     return bytes(message.SerializeToString())
 
 

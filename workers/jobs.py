@@ -10,7 +10,7 @@ from celery import shared_task
 from django.db import Error, connection
 
 from tasks_app import retention
-from tasks_app.agents import AgentError, Snooze
+from tasks_app.agents import AgentError, Snooze, TurnEnd
 from tasks_app.dispatch.loop import sweep
 from tasks_app.dispatch.queues import JOB_NAMES
 from tasks_app.status import Lane
@@ -19,7 +19,7 @@ from workers.context import LeaseLost
 from workers.runner import Run
 
 #: Ends that are no fault of the code: Celery logs them without a traceback.
-EXPECTED = (AgentError, Snooze, LeaseLost)
+EXPECTED = (AgentError, Snooze, TurnEnd, LeaseLost)
 
 
 @shared_task(name=JOB_NAMES[Lane.CPU], bind=True, throws=EXPECTED)

@@ -18,13 +18,13 @@ from uuid import UUID, uuid4
 from billiard.process import current_process
 
 from tasks_app import agents, engine, metrics
-from tasks_app.agents import AgentError, Snooze
+from tasks_app.agents import AgentError, Snooze, TurnEnd
 from tasks_app.database import OUTAGES
 from tasks_app.engine import Claim, ClaimRequest, Finish, Usage, Written
 from tasks_app.engine.records import UNMEASURED
 from tasks_app.models import Outcome
 from tasks_app.policies import UNSIZED, Resources
-from tasks_app.status import TaskStatus
+from tasks_app.status import INTERRUPTED, TaskStatus
 from tasks_app.wakeups import bell, rings
 from workers import exits, procs, room
 from workers.context import Context, LeaseLost, agent_message
@@ -135,17 +135,30 @@ class CpuRunner:
 
 
 def finish_of(run: Run, error: BaseException) -> Finish:
-    """The end of an attempt whose handler raised: put off, tried again while attempts are left, or failed."""
+    """The end of an attempt whose handler raised: as it chose, put off, tried again while attempts are left, failed."""
     if isinstance(error, Snooze):
         cause = {"code": "snoozed", "message": storable(str(error))[:ERROR_CHARS]}
         return Finish(
             status=TaskStatus.PENDING, outcome=Outcome.SNOOZED, error=cause, wait_s=error.delay_s, spend=False
         )
+    if isinstance(error, TurnEnd):
+        return _turn_ended(run.claim, error)
     finish, delay_s = failed(run, error), _delay_s(run.claim, error)
     if delay_s is None:
         return finish
     outcome = Outcome.RETRIED if finish.outcome == Outcome.FAILED else finish.outcome
     return replace(finish, status=TaskStatus.PENDING, outcome=outcome, wait_s=delay_s)
+
+
+def _turn_ended(claim: Claim, error: TurnEnd) -> Finish:
+    """The end of a turn as its handler chose it: it waits for its client, or the task is rejected."""
+    said = storable(error.message) if isinstance(error.message, str) else error.message
+    message = agent_message(claim, said) if said else None
+    if error.status in INTERRUPTED:
+        wait_s = agents.get(claim.agent).input_timeout_s
+        return Finish(status=error.status, outcome=Outcome.INTERRUPTED, message=message, wait_s=wait_s, spend=False)
+    cause = {"code": "rejected", "message": storable(str(error))[:ERROR_CHARS]}
+    return Finish(status=error.status, outcome=Outcome.REJECTED, error=cause, message=message)
 
 
 def _delay_s(claim: Claim, error: BaseException) -> float | None:
@@ -207,7 +220,7 @@ def judged(asked: Resources = UNSIZED) -> Iterator[None]:
     """
     try:
         yield
-    except (AgentError, Snooze, LeaseLost, HandlerError):
+    except (AgentError, Snooze, TurnEnd, LeaseLost, HandlerError):
         raise
     except MemoryError as error:
         raise LimitReached.by(exits.out_of_memory(asked)) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from uuid import uuid4
 import pytest
 from a2a.types import Message, Part, Role, TaskArtifactUpdateEvent
 
+from tasks_app.agents import AuthRequired, InputRequired, Rejected, TurnEnd
 from tasks_app.engine import ArtifactRecord, CheckpointRecord, Claim, Note, Record
 from tests.protocol.doors import nested
 from workers.context import Context, LeaseLost
@@ -45,7 +47,7 @@ def ctx(recorder: Recorder, tmp_path: Path) -> Context:
     message = Message(message_id="m", role=Role.ROLE_USER, parts=parts)
     fields: dict[str, Any] = dict.fromkeys(Claim.__dataclass_fields__)
     fields |= {"task_id": uuid4(), "context_id": "c", "attempt": 1, "message": message.SerializeToString()}
-    fields |= {"parameters": {"a": 1}, "metadata": {"b": 2}, "checkpoints": {"page": 7}}
+    fields |= {"parameters": {"a": 1}, "metadata": {"b": 2}, "checkpoints": {"page": 7}, "turn": 1, "history": ()}
     return Context(Claim(**fields), recorder, Scratch(tmp_path / "scratch"))
 
 
@@ -57,6 +59,44 @@ def test_a_handler_sees_what_the_client_sent(ctx: Context) -> None:
     assert (ctx.text, ctx.parameters, ctx.metadata, ctx.context_id) == ("one\ntwo", {"a": 1}, {"b": 2}, "c")
     assert [part.WhichOneof("content") for part in ctx.message.parts] == ["text", "raw", "text"]
     assert ctx.idempotency_key == f"{ctx.task_id}:1"
+
+
+def test_a_message_of_the_handlers_own_is_sent_as_the_tasks(ctx: Context, recorder: Recorder) -> None:
+    own = Message(role=Role.ROLE_USER, task_id="other", parts=[Part(text="a"), Part(raw=b"b", media_type="image/png")])
+    ctx.say(own)
+    (note,) = recorder.records
+    assert isinstance(note, Note)
+    said = Message.FromString(note.message or b"")
+    assert (said.role, said.task_id, said.context_id) == (Role.ROLE_AGENT, str(ctx.task_id), "c")
+    assert list(said.parts) == list(own.parts)
+    assert said.message_id
+    assert (own.role, own.message_id) == (Role.ROLE_USER, "")
+
+
+@pytest.mark.parametrize("message", ["which?", Message(parts=[Part(text="which?")])])
+def test_to_require_something_ends_the_turn(ctx: Context, recorder: Recorder, message: Any) -> None:
+    with pytest.raises(InputRequired, match="which"):
+        ctx.require_input(message)
+    with pytest.raises(AuthRequired, match="which"):
+        ctx.require_auth(message)
+    recorder.lost = True
+    with pytest.raises(LeaseLost):
+        ctx.require_input(message)
+
+
+@pytest.mark.parametrize("end", [InputRequired, AuthRequired, Rejected])
+def test_the_end_of_a_turn_crosses_to_the_workers_parent_as_its_text(end: type[TurnEnd]) -> None:
+    for message, text in (("a", "a"), (Message(parts=[Part(text="a"), Part(url="b")]), "a")):
+        copy = pickle.loads(pickle.dumps(end(message)))  # noqa: S301 (its own)
+        assert (type(copy), str(copy)) == (end, text)
+    assert pickle.loads(pickle.dumps(end(Message(parts=[Part(url="b")])))).args  # noqa: S301
+
+
+@pytest.mark.parametrize("message", ["", Message()])
+def test_what_has_to_be_authorised_must_be_said(ctx: Context, message: Any) -> None:
+    """A2A 1.0, section 7.6.1."""
+    with pytest.raises(ValueError, match="authorised"):
+        ctx.require_auth(message)
 
 
 @pytest.mark.parametrize("fraction", [-0.001, 1.001, float("nan"), float("inf"), float("-inf"), 50])

@@ -1,12 +1,36 @@
-"""``workers.testing``: what an author of agents tests with."""
+"""``workers.testing``: what an author of agents tests with; and turns from one end to the other, in both lanes."""
 
 from __future__ import annotations
 
+import json
 import threading
+from typing import Any
 
 import pytest
+from a2a.types import Message, Part
 
+from artifacts_app.models import ArtifactChunk
+from tasks_app.agents import AuthRequired, Rejected, agent
+from tasks_app.models import Outcome, TaskAttempt
 from workers.testing import one_process
+
+
+@agent("talks", lane="cpu", description="Asks twice, and then says what it heard.")
+@agent("talks-in-a-thread", lane="io", description="The same, on a thread of the io lane.")
+def talks(ctx: Any) -> dict[str, Any] | None:
+    if ctx.text == "no":
+        raise Rejected("I do not do that")
+    if ctx.turn == 1:
+        ctx.require_input("which one?")
+    if ctx.turn == 2:
+        raise AuthRequired(Message(parts=[Part(text="may I?"), Part(url="https://example.org/grant")]))
+    heard = [message.parts[0].text for message in ctx.history]
+    return {"history": heard, "text": ctx.text, "key": ctx.idempotency_key.partition(":")[2], "attempt": ctx.attempt}
+
+
+@agent("talks-io", lane="io", description="The same, as a coroutine.")
+async def talks_io(ctx: Any) -> dict[str, Any] | None:
+    return talks(ctx)  # type: ignore[no-any-return]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -18,3 +42,29 @@ def test_an_agent_of_either_lane_runs_end_to_end_in_one_process() -> None:
     assert (echoed["status"], slept["status"]) == ("completed", "completed")
     assert [artifact["name"] for artifact in echoed["artifacts"]] == ["echo"]
     assert threading.active_count() <= before
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("name", ["talks", "talks-in-a-thread", "talks-io"])
+def test_a_conversation_goes_on_turn_by_turn(name: str) -> None:
+    with one_process() as system:
+        first = system.run(name, "begin")
+        second = system.answer(first["id"], "the left one")
+        third = system.answer(first["id"], "you may")
+        rejected = system.run(name, "no")
+    assert [task["status"] for task in (first, second, third)] == ["input_required", "auth_required", "completed"]
+    assert first["input_expires_at"] is not None
+    assert [message["role"] for message in third["messages"]] == ["ROLE_USER", "ROLE_AGENT"] * 2 + ["ROLE_USER"]
+    assert third["messages"][3]["parts"][1] == {"url": "https://example.org/grant"}
+    assert json.loads(bytes(ArtifactChunk.objects.get(artifact__artifact_id="result-3").content)) == {
+        "history": ["begin", "which one?", "the left one", "may I?"],
+        "text": "you may",
+        "key": "3",
+        "attempt": 3,
+    }
+    assert (rejected["status"], rejected["error"]) == (
+        "rejected",
+        {"code": "rejected", "message": "I do not do that"},
+    )
+    outcomes = TaskAttempt.objects.filter(task_id=third["id"]).order_by("number").values_list("outcome", flat=True)
+    assert list(outcomes) == [Outcome.INTERRUPTED, Outcome.INTERRUPTED, Outcome.COMPLETED]
