@@ -11,23 +11,18 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
-from uuid import uuid4
 
-from a2a.types import Message, Part, Role
 from celery import Celery, current_app
 from celery.contrib.testing.worker import TestWorkController
 from celery.worker import state
 from django.test import Client, override_settings
 
-from tasks_app import engine
 from tasks_app.brokers.options import transport_options
 from tasks_app.control import look
 from tasks_app.dispatch.loop import Dispatcher
 from tasks_app.dispatch.queues import queue_names
-from tasks_app.models import Task, Worker
+from tasks_app.models import Worker
 from tasks_app.status import INTERRUPTED, TERMINAL, Lane
-from tasks_app.wakeups import bell
-from tasks_app.wakeups import delivered as rung
 from workers import node
 from workers.heartbeat import Heartbeat
 from workers.io_pool import TaskPool
@@ -66,18 +61,10 @@ class OneProcess:
 
         Raises AssertionError if it takes none, or after the time.
         """
-        task = Task.objects.get(id=task_id)
-        message = Message(message_id=str(uuid4()), task_id=task_id, role=Role.ROLE_USER, parts=[Part(text=text)])
-        item = engine.FollowUp(
-            task_id=task.id,
-            client_id=task.client_id,
-            agent=task.agent,
-            message_id=message.message_id,
-            message=message.SerializeToString(deterministic=True),
-        )
-        delivered = engine.run(engine.deliver, [item])
-        bell.ring(rung(delivered))
-        assert delivered[0].accepted, f"takes no message: {delivered[0]}"  # noqa: S101
+        body = {"message": {"parts": [{"text": text}]}}
+        path = f"/api/v1/tasks/{task_id}/messages/"
+        reply = self._http.post(path, body, content_type="application/json", secure=True)
+        assert reply.status_code == 200, reply.content.decode()  # noqa: S101
         return self.ended(task_id, timeout_s=timeout_s)
 
     def ended(self, task_id: str, *, timeout_s: float = 30.0) -> dict[str, Any]:
