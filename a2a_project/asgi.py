@@ -52,9 +52,9 @@ def _hosts(allowed: list[str]) -> list[str]:
 
 application = Starlette(
     routes=[
+        *routes.ROUTES,
         Route("/healthz", routes.health),
         Route("/metrics", metrics_web.page),
-        *routes.ROUTES,
         Route("/api/v1/tasks/{task_id}/events/", streams.events),
         Route("/api/v1/artifacts/{artifact_id}/content", streams.content),
         Mount("/", BoundedBody(django_application, settings.A2A_MAX_BODY_BYTES)),

@@ -17,7 +17,6 @@ from a2a.types import (
     ListTasksRequest,
     ListTasksResponse,
     Message,
-    SendMessageConfiguration,
     SendMessageResponse,
     StreamResponse,
     SubscribeToTaskRequest,
@@ -184,8 +183,7 @@ STREAMING: dict[str, Callable[[Call, Params], Awaitable[AsyncIterator[Item]]]] =
 async def _asked(call: Call, params: Params) -> Asked:
     """What a message asks for, checked."""
     message = parse.message(params.get("message"), path="message")
-    said = params.get("configuration")
-    configuration = parse.proto({} if said is None else said, SendMessageConfiguration(), path="configuration")
+    configuration = parse.configuration(params.get("configuration"), path="configuration")
     history_length = _history_length(configuration, path="configuration.historyLength")
     if configuration.HasField("task_push_notification_config"):
         raise PushNotificationNotSupportedError("configuration.taskPushNotificationConfig: not supported yet")

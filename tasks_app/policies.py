@@ -93,6 +93,8 @@ class Resources:
 
     def with_asked(self, asked: Mapping[str, Any]) -> Resources:
         """These, with what a task asks for in their place. Raises ``ValueError`` whose text begins with the field."""
+        if not asked:
+            return self
         unknown = sorted(set(asked) - set(_MOST))
         if unknown:
             raise ValueError(f"{unknown[0]}: unknown; there are: {', '.join(_MOST)}")

@@ -76,11 +76,12 @@ def _ping() -> Steps[None]:
 
 
 CARD = ".well-known/agent-card.json"
+#: The most used first: they are tried one after the other.
 ROUTES = [
-    Route("/", home, methods=["GET"]),
-    Route("/", call, methods=["POST"]),
-    Route(f"/{CARD}", card),
     Route("/a2a/{agent}/", call, methods=["POST"]),
+    Route("/", call, methods=["POST"]),
+    Route("/", home, methods=["GET"]),
+    Route(f"/{CARD}", card),
     Route("/a2a/{agent}", call, methods=["POST"]),
     Route(f"/a2a/{{agent}}/{CARD}", card),
     *rest.routes(),

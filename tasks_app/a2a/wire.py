@@ -47,6 +47,10 @@ STATES: dict[TaskStatus, TaskState] = {
 }
 
 
+#: The fields of a plain message, and their names in JSON.
+_PLAIN = {"message_id": "messageId", "context_id": "contextId", "task_id": "taskId", "role": "role", "parts": "parts"}
+
+
 def state(status: TaskStatus, *, started: bool) -> TaskState:
     """The wire's name for a state; a task that waits for another attempt is still working."""
     if status == TaskStatus.PENDING and started:
@@ -90,7 +94,7 @@ class Submitted:
         }
         metadata = {**self.metadata, "generation": 1}
         task = {"id": str(self.task_id), "contextId": self.context_id, "status": status, "metadata": metadata}
-        return {"task": task if self.message is None else {**task, "history": [as_dict(self.message)]}}
+        return {"task": task if self.message is None else {**task, "history": [_said(self.message)]}}
 
     def task(self) -> Task:
         """The A2A Task."""
@@ -171,6 +175,15 @@ def as_dict(message: Any) -> dict[str, Any]:
     if isinstance(message, ListTasksResponse):
         data = {"tasks": [], "nextPageToken": "", "totalSize": 0, **data, "pageSize": message.page_size}
     return data
+
+
+def _said(message: Message) -> dict[str, Any]:
+    """As :func:`as_dict`; a client's message that is nothing but text and ids, as most are, is written out by hand."""
+    said = {_PLAIN.get(field.name): value for field, value in message.ListFields()}
+    parts = [part.ListFields() for part in message.parts]
+    if None in said or any([field.name for field, _ in fields] != ["text"] for fields in parts):
+        return as_dict(message)
+    return {**said, "role": "ROLE_USER", "parts": [{"text": fields[0][1]} for fields in parts]}
 
 
 def _status(status: TaskStatus, record: TaskRecord) -> WireStatus:

@@ -27,6 +27,8 @@ def bound(value: Any) -> Any:
 
 
 def _text(value: str) -> str:
+    if '"' not in value and "\\" not in value:
+        return f'"{value}"'
     return '"' + _SPECIAL.sub(r"\\\1", value) + '"'
 
 

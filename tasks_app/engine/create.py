@@ -17,6 +17,9 @@ from tasks_app.engine.core import Statement, Steps, transactional
 from tasks_app.policies import UNSIZED, Resources
 from tasks_app.status import Lane, Priority
 
+#: Made once: json.dumps makes one for every call that does not take the defaults.
+_CANONICAL = json.JSONEncoder(sort_keys=True, default=str, separators=(",", ":"))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewTask:
@@ -54,7 +57,7 @@ class NewTask:
     def digest(self) -> bytes:
         """The SHA-256 of all that was asked; equal for a repeat of the same request."""
         options = [self.priority, self.parameters, self.metadata, self.asked, self.run_after]
-        text = json.dumps(options, sort_keys=True, default=str, separators=(",", ":"))
+        text = _CANONICAL.encode(options)
         return hashlib.sha256(self.message + text.encode()).digest()
 
 
@@ -225,8 +228,8 @@ _PLAIN = [
 def _bind(items: Sequence[NewTask]) -> dict[str, Any]:
     bound: dict[str, Any] = {name: [getattr(item, name) for item in items] for name in _PLAIN}
     for name in ("parameters", "metadata"):
-        bound[name] = [json.dumps(getattr(item, name)) for item in items]
-    bound["resources"] = [json.dumps(item.needs.said()) for item in items]
+        bound[name] = [_json(getattr(item, name)) for item in items]
+    bound["resources"] = [_json(item.needs.said()) for item in items]
     for name in ("memory_mb", "cores", "disk_mb"):
         bound[name] = [getattr(item.needs, name) for item in items]
     # An array literal for each: unnest would make one flat list of them.
@@ -235,3 +238,7 @@ def _bind(items: Sequence[NewTask]) -> dict[str, Any]:
     bound["priority"] = [int(item.priority) for item in items]
     bound["digest"] = [item.digest() for item in items]
     return bound
+
+
+def _json(data: dict[str, Any]) -> str:
+    return json.dumps(data) if data else "{}"  # nearly always

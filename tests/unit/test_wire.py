@@ -8,8 +8,9 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from a2a.types import GetTaskRequest, Message, Part, TaskState
+from a2a.types import GetTaskRequest, Message, Part, SendMessageConfiguration, StreamResponse, TaskState
 from a2a.utils.errors import InvalidParamsError
+from google.protobuf.json_format import MessageToDict, ParseDict
 
 from tasks_app.a2a import extension, parse, wire
 from tasks_app.nesting import DEPTH_MAX
@@ -184,3 +185,46 @@ def test_an_earliest_start_is_an_instant_in_utc(text: str, instant: datetime) ->
 
 def test_options_that_are_null_are_the_defaults() -> None:
     assert extension.parse(dict.fromkeys(extension.FIELDS), path="") == extension.TaskOptions()
+
+
+# What is written out by hand, because every submit does it ------------------------------------------------------------
+
+SAID: list[dict[str, Any]] = [
+    {},
+    {"contextId": "c", "taskId": "t"},
+    {"contextId": "", "parts": [{"text": ""}]},
+    {"parts": [{"text": "é\U0001f9e0"}, {"text": "two"}]},
+    {"parts": [{"text": "x", "mediaType": "text/plain"}]},
+    {"parts": [{"text": "x", "metadata": {"a": 1}}]},
+    {"parts": [{"raw": "QQ=="}]},
+    {"parts": [{"data": {"a": [1, None]}}]},
+    {"metadata": {"a": 1}},
+    {"extensions": ["urn:x"], "referenceTaskIds": ["t"]},
+    {"unknown": 1},
+    {"message_id": "m", "messageId": ...},
+]
+
+
+@pytest.mark.parametrize("changes", SAID)
+def test_a_message_is_read_and_shown_as_protobuf_would(changes: dict[str, Any]) -> None:
+    said = message(**changes)
+    read = parse.message(said, path="message")
+    assert read == ParseDict(said, Message(), ignore_unknown_fields=True)
+    submitted = wire.Submitted(task_id=uuid4(), context_id="c", at=NOW, metadata={"a": 1}, message=read)
+    assert submitted.as_dict() == MessageToDict(StreamResponse(task=submitted.task()))
+
+
+@pytest.mark.parametrize("text", ["", "m" * 300, "a\x00"])
+def test_an_id_that_cannot_be_is_named_though_the_message_is_plain(text: str) -> None:
+    for name in ("messageId", "contextId"):
+        if text or name == "messageId":
+            with pytest.raises(InvalidParamsError, match=rf"message\.{name}"):
+                parse.message(message(**{name: text}), path="message")
+
+
+@pytest.mark.parametrize(
+    "said", [None, {}, {"returnImmediately": True}, {"returnImmediately": False, "historyLength": 2}]
+)
+def test_a_configuration_is_read_as_protobuf_would(said: dict[str, Any] | None) -> None:
+    expected = ParseDict(said or {}, SendMessageConfiguration())
+    assert parse.configuration(said, path="configuration") == expected
