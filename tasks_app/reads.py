@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from artifacts_app.models import CURRENT
 from tasks_app.engine.claim import decoded
 from tasks_app.engine.core import Statement, Steps
 from tasks_app.status import Priority, TaskStatus
@@ -24,6 +25,7 @@ class PartRecord:
     media_type: str
     filename: str
     content: bytes
+    metadata: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,15 +93,14 @@ WHERE task_id = %(task_id)s AND generation <= %(generation)s AND payload IS NOT 
   AND kind NOT IN ('artifact', 'checkpoint')
 ORDER BY generation
 """
-ARTIFACTS = """
+ARTIFACTS = f"""
 SELECT artifact.artifact_id, artifact.name, artifact.description, artifact.metadata,
-       chunk.kind, chunk.media_type, chunk.filename, chunk.content
+       chunk.kind, chunk.media_type, chunk.filename, chunk.content, chunk.metadata
 FROM artifacts_app_artifact artifact
-LEFT JOIN artifacts_app_artifactchunk chunk
-       ON chunk.task_id = artifact.task_id AND chunk.generation = artifact.generation
+LEFT JOIN artifacts_app_artifactchunk chunk ON {CURRENT}
 WHERE artifact.task_id = %(task_id)s
-ORDER BY artifact.generation, chunk.position
-"""
+ORDER BY COALESCE(artifact.first_generation, artifact.generation), chunk.generation, chunk.position
+"""  # noqa: S608 (only constants are put in)
 # A client may say more before the first run has begun: pending is not «waits for another attempt» then.
 EVENTS = """
 SELECT task_id, generation, kind, status, progress, payload, error, attempt, created_at,
@@ -112,7 +113,7 @@ WHERE task_id = %(task_id)s AND generation > %(after)s
 ORDER BY generation LIMIT %(limit)s
 """
 CHUNKS = """
-SELECT generation, kind, media_type, filename, content FROM artifacts_app_artifactchunk
+SELECT generation, kind, media_type, filename, content, metadata FROM artifacts_app_artifactchunk
 WHERE task_id = %(task_id)s AND generation = ANY(%(generation)s::int[])
 ORDER BY generation, position
 """
@@ -210,4 +211,4 @@ def _artifacts(rows: list[tuple[Any, ...]]) -> tuple[ArtifactView, ...]:
 
 
 def _part(row: tuple[Any, ...]) -> PartRecord:
-    return PartRecord(kind=row[0], media_type=row[1], filename=row[2], content=bytes(row[3]))
+    return PartRecord(kind=row[0], media_type=row[1], filename=row[2], content=bytes(row[3]), metadata=decoded(row[4]))

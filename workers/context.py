@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
@@ -11,6 +12,8 @@ from uuid import UUID
 import uuid_utils.compat
 from a2a.types import Artifact, Message, Part, Role, TaskArtifactUpdateEvent
 from django.conf import settings
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.struct_pb2 import Struct
 
 from tasks_app.agents import AgentError, AuthRequired, InputRequired
 from tasks_app.engine import ArtifactRecord, CheckpointRecord, Chunk, Claim, Note, Record
@@ -18,7 +21,7 @@ from tasks_app.nesting import DEPTH_MAX, is_too_deep
 from workers.scratch import Scratch
 
 #: What the columns hold; a name becomes an id, with a number where it is used again.
-TEXTS_MAX_CHARS = {"name": 120, "media_type": 128, "filename": 256}
+TEXTS_MAX_CHARS = {"name": 120, "artifact_id": 128, "artifact_name": 256, "media_type": 128, "filename": 256}
 
 
 CHECKPOINT_NAME_CHARS = 64
@@ -57,6 +60,10 @@ class Context:
         self._scratch = scratch
         self._progress = 0.0
         self._ids: set[str] = set()
+        #: Of the names that it gave to artifacts, the id of the last.
+        self._named: dict[str, str] = {}
+        #: How many parts and bytes each artifact has that this attempt has written.
+        self._lengths: dict[str, tuple[int, int]] = {}
         self._checkpoints = dict(claim.checkpoints)
         self.message = Message.FromString(claim.message)
 
@@ -177,50 +184,91 @@ class Context:
         media_type: str | None = None,
         description: str = "",
         filename: str | None = None,
+        append: bool = False,
+        last_chunk: bool = True,
     ) -> None:
         """Adds a result: bytes are kept as they are, text as UTF-8, anything else as JSON.
 
-        An artifact of the same name made by a later attempt takes its place. Raises :class:`LeaseLost` when to stop.
+        An artifact of the same name made by a later attempt takes its place. With ``append`` this is a further part of
+        the artifact of that name; ``last_chunk=False`` says that more will come. A new attempt that appends goes on
+        from what stood at the last checkpoint, or when the turn began. Raises :class:`LeaseLost` when to stop.
         """
-        self._recorder.add(self._artifact(content, name, media_type, description, filename))
+        self.check()
+        _check_texts(name=name, description=description)
+        said = Artifact(artifact_id=self._id_of(name, append=append), name=name, description=description)
+        parts = (chunk(content, media_type, filename or ""),)
+        self._recorder.add(self._record(said, parts, append=append, last_chunk=last_chunk))
+
+    def update_artifact(self, artifact: Artifact, *, append: bool = False, last_chunk: bool = True) -> None:
+        """As :meth:`artifact`, of an A2A Artifact with an id, parts and metadata of the handler's own.
+
+        The same id again takes the artifact's place, without ``append``. Raises :class:`LeaseLost` when to stop,
+        ``ValueError`` for what cannot be stored.
+        """
+        self.check()
+        if not artifact.artifact_id:
+            raise ValueError("artifact_id: is required")
+        texts = {"artifact_id": artifact.artifact_id, "artifact_name": artifact.name}
+        _check_texts(**texts, description=artifact.description)
+        said = Artifact.FromString(artifact.SerializeToString())
+        del said.parts[:]
+        self._ids.add(artifact.artifact_id)
+        parts = tuple(part_chunk(part) for part in artifact.parts)
+        self._recorder.add(self._record(said, parts, append=append, last_chunk=last_chunk))
 
     def result(self, content: bytes | str | dict[str, Any] | list[Any]) -> None:
         """What a handler returned: written with the finish. Every turn has its own."""
-        name = "result" if self.turn == 1 else f"result-{self.turn}"
-        self._recorder.keep(self._artifact(content, name, None, "", None))
-
-    def _artifact(
-        self,
-        content: bytes | str | dict[str, Any] | list[Any],
-        name: str,
-        media_type: str | None,
-        description: str,
-        filename: str | None,
-    ) -> ArtifactRecord:
         self.check()
-        _check_texts(name=name, media_type=media_type or "", filename=filename or "", description=description)
-        artifact_id = self._free_id(name)
+        named = "result" if self.turn == 1 else f"result-{self.turn}"
+        said = Artifact(artifact_id=self._id_of(named, append=False), name="result")
+        self._recorder.keep(self._record(said, (chunk(content, None, ""),), append=False, last_chunk=True))
+
+    def _record(self, said: Artifact, parts: tuple[Chunk, ...], *, append: bool, last_chunk: bool) -> ArtifactRecord:
+        """What is written of an artifact, which is ``said`` without its parts, after what was written of it before."""
+        before, kept_generation = self._lengths.get(said.artifact_id) if append else None, None
+        appended = before is not None
+        if append and before is None and (kept := self._claim.kept.get(said.artifact_id)):
+            before, kept_generation = (kept.parts, kept.size_bytes), kept.generation
+        if before is None and not parts:
+            raise ValueError(f"artifact {said.artifact_id}: must have a part")
+        parts_before, bytes_before = before or (0, 0)
+        size_bytes = bytes_before + sum(len(part.content) for part in parts)
+        _check_size(size_bytes)
+        self._lengths[said.artifact_id] = (parts_before + len(parts), size_bytes)
         event = TaskArtifactUpdateEvent(
             task_id=str(self.task_id),
             context_id=self.context_id,
-            artifact=Artifact(artifact_id=artifact_id, name=name, description=description),
-            last_chunk=True,
+            artifact=said,
+            append=appended,
+            last_chunk=last_chunk,
         )
         return ArtifactRecord(
-            artifact_id=artifact_id,
-            name=name,
-            description=description,
-            chunks=(chunk(content, media_type, filename or ""),),
+            artifact_id=said.artifact_id,
+            name=said.name,
+            description=said.description,
+            metadata=_json_of(said.metadata, what="artifact metadata"),
+            chunks=parts,
             event=event.SerializeToString(),
+            append=appended,
+            last_chunk=last_chunk,
+            kept_generation=kept_generation,
+            parts_before=parts_before,
+            bytes_before=bytes_before,
         )
 
-    def _free_id(self, name: str) -> str:
-        """The name, or with a number where this attempt has used it; the same in every attempt."""
+    def _id_of(self, name: str, *, append: bool) -> str:
+        """The name, or with a number where this attempt has used it; the same in every attempt.
+
+        To append to: the id that this attempt gave to the name last.
+        """
+        if append and name in self._named:
+            return self._named[name]
         artifact_id, number = name, 1
         while artifact_id in self._ids:
             number += 1
             artifact_id = f"{name}-{number}"
         self._ids.add(artifact_id)
+        self._named[name] = artifact_id
         return artifact_id
 
     def _agent_message(self, message: str | Message) -> bytes | None:
@@ -237,35 +285,66 @@ def agent_message(claim: Claim, said: str | Message) -> bytes:
     return bytes(message.SerializeToString())
 
 
-def chunk(content: bytes | str | dict[str, Any] | list[Any], media_type: str | None, filename: str) -> Chunk:
-    """The content as the one part of an artifact."""
+def chunk(content: Any, media_type: str | None, filename: str, *, kind: str = "") -> Chunk:
+    """The content as a part of an artifact: bytes, text, or JSON; of ``kind`` data whatever it is."""
     if isinstance(content, bytes):
         kind, data, default = "raw", content, "application/octet-stream"
-    elif isinstance(content, str):
+    elif isinstance(content, str) and kind != "data":
         kind, data, default = "text", content.encode(), "text/plain"
     else:
         if is_too_deep(content):
             raise ValueError(f"content: nested deeper than {DEPTH_MAX} levels")
         kind, data, default = "data", json.dumps(content, allow_nan=False).encode(), "application/json"
-    if len(data) > settings.A2A_MAX_ARTIFACT_BYTES:
-        limit = settings.A2A_MAX_ARTIFACT_BYTES
-        raise AgentError(f"an artifact has {len(data)} bytes; the limit is {limit}", code="artifact_too_large")
+    _check_size(len(data))
+    _check_texts(media_type=media_type or "", filename=filename)
     return Chunk(kind=kind, content=data, media_type=media_type or default, filename=filename)
+
+
+def part_chunk(part: Part) -> Chunk:
+    """An A2A Part as it is stored."""
+    kind = part.WhichOneof("content")
+    if kind is None:
+        raise ValueError("part: must have a content")
+    if kind == "url":
+        _check_texts(media_type=part.media_type, filename=part.filename)
+        made = Chunk(kind="url", content=part.url.encode(), media_type=part.media_type, filename=part.filename)
+    else:
+        content = MessageToDict(part.data) if kind == "data" else getattr(part, kind)
+        made = chunk(content, part.media_type, part.filename, kind=kind)
+    return replace(made, metadata=_json_of(part.metadata, what="part metadata"))
 
 
 def _checkpoint_data(data: Any) -> str:
     """The data as JSON text. Raises ValueError for what PostgreSQL or the next attempt could not read."""
-    if is_too_deep(data):
-        raise ValueError(f"checkpoint data: nested deeper than {DEPTH_MAX} levels")
-    try:
-        text = json.dumps(data, allow_nan=False)
-    except TypeError as error:
-        raise ValueError(f"checkpoint data: {error}") from error
-    if "\\u0000" in text:
-        raise ValueError("checkpoint data: may not hold NUL characters")
+    text = _json_text(data, what="checkpoint data")
     if len(text) > CHECKPOINT_MAX_BYTES:
         raise ValueError(f"checkpoint data: has {len(text)} bytes; the limit is {CHECKPOINT_MAX_BYTES}")
     return text
+
+
+def _json_of(struct: Struct, *, what: str) -> dict[str, Any]:
+    """A protobuf Struct as JSON. Raises ValueError for what PostgreSQL could not keep."""
+    data: dict[str, Any] = MessageToDict(struct)
+    _json_text(data, what=what)
+    return data
+
+
+def _json_text(data: Any, *, what: str) -> str:
+    if is_too_deep(data):
+        raise ValueError(f"{what}: nested deeper than {DEPTH_MAX} levels")
+    try:
+        text = json.dumps(data, allow_nan=False)
+    except TypeError as error:
+        raise ValueError(f"{what}: {error}") from error
+    if "\\u0000" in text:
+        raise ValueError(f"{what}: may not hold NUL characters")
+    return text
+
+
+def _check_size(size_bytes: int) -> None:
+    limit = settings.A2A_MAX_ARTIFACT_BYTES
+    if size_bytes > limit:
+        raise AgentError(f"an artifact has {size_bytes} bytes; the limit is {limit}", code="artifact_too_large")
 
 
 def _check_texts(**texts: str) -> None:

@@ -152,8 +152,12 @@ def part(record: PartRecord) -> Part:
         made.text = record.content.decode()
     elif record.kind == "data":
         made.data.CopyFrom(ParseDict(json.loads(record.content), Value()))
+    elif record.kind == "url":
+        made.url = record.content.decode()
     else:
         made.raw = record.content
+    if record.metadata:
+        made.metadata.update(record.metadata)
     return made
 
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.db.models import F, QuerySet
+from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
@@ -73,12 +73,12 @@ class ArtifactAdmin(CappedList, ReadOnlyAdmin):
         """The bytes of one part: images that cannot run anything are shown, everything else is downloaded."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        chunks = ArtifactChunk.objects.filter(artifact_id=artifact_id, position=position)
-        chunk = chunks.filter(artifact__generation=F("generation"), artifact__task_id=F("task_id")).first()
+        chunk = ArtifactChunk.objects.current().filter(artifact_id=artifact_id, position=position).first()
         if chunk is None:
             raise Http404("no such part")
         media_type = previews.base_type(chunk.media_type)
-        inline = media_type in previews.INLINE_IMAGES and "download" not in request.GET
+        image = media_type in previews.INLINE_IMAGES and chunk.kind != ArtifactChunk.Kind.URL
+        inline = image and "download" not in request.GET
         response = HttpResponse(bytes(chunk.content), content_type=media_type if inline else "application/octet-stream")
         name = quote(chunk.filename or f"artifact-{artifact_id}", safe="")
         response["Content-Disposition"] = f"{'inline' if inline else 'attachment'}; filename*=UTF-8''{name}"

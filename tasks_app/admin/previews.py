@@ -40,7 +40,7 @@ class Preview:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
-    """An artifact with what is to be seen of it."""
+    """An artifact with what is to be seen of it; ``sha256`` is empty until it is whole."""
 
     artifact: Artifact
     size: str
@@ -52,12 +52,9 @@ class Shown:
 def shown(artifacts: Sequence[Artifact]) -> list[Shown]:
     """The artifacts, in the same order, each with the previews of its parts."""
     found = {item.id: _head(item) for item in artifacts}
-    current = {item.id: item.generation for item in artifacts}
     parts: dict[UUID, list[ArtifactChunk]] = {}
     for part in _chunks(artifacts):
-        # A later attempt may have replaced the artifact: the parts of the earlier stay for the streams only.
-        if part.generation == current[part.artifact_id]:
-            parts.setdefault(part.artifact_id, []).append(part)
+        parts.setdefault(part.artifact_id, []).append(part)
     return [_with_parts(head, parts.get(head.artifact.id, [])) for head in found.values()]
 
 
@@ -78,7 +75,7 @@ def bounded(text: str) -> tuple[str, bool]:
 
 
 def _head(artifact: Artifact) -> Shown:
-    return Shown(artifact=artifact, size=looks.size(artifact.size_bytes), sha256=bytes(artifact.sha256).hex())
+    return Shown(artifact=artifact, size=looks.size(artifact.size_bytes), sha256=bytes(artifact.sha256 or b"").hex())
 
 
 def _with_parts(head: Shown, chunks: Sequence[ArtifactChunk]) -> Shown:
@@ -94,9 +91,9 @@ def _with_parts(head: Shown, chunks: Sequence[ArtifactChunk]) -> Shown:
 def _chunks(artifacts: Iterable[Artifact]) -> QuerySet[ArtifactChunk]:
     artifact_list = list(artifacts)
     return (
-        ArtifactChunk.objects.filter(
+        ArtifactChunk.objects.current()
+        .filter(
             task_id__in={item.task_id for item in artifact_list},
-            generation__in={item.generation for item in artifact_list},
             artifact_id__in=[item.id for item in artifact_list],
         )
         .defer("content")
@@ -126,6 +123,8 @@ def _content(chunk: ArtifactChunk, size_bytes: int) -> tuple[str, str, bool]:
     """(kind, text, whether it is cut) of a part."""
     media_type = base_type(chunk.media_type)
     start = bytes(chunk.start)  # type: ignore[attr-defined]  # annotated by _chunks
+    if chunk.kind == ArtifactChunk.Kind.URL:
+        return "text", *_cut(start.decode(errors="replace"), whole=size_bytes <= len(start))
     if media_type in INLINE_IMAGES:
         return ("image" if size_bytes <= IMAGE_MAX_BYTES else "file"), "", False
     whole = size_bytes <= len(start)

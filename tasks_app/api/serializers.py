@@ -85,8 +85,8 @@ class ArtifactSerializer(serializers.ModelSerializer[Artifact]):
     def get_content_url(self, artifact: Artifact) -> str:
         return f"/api/v1/artifacts/{artifact.id}/content"
 
-    def get_sha256(self, artifact: Artifact) -> str:
-        return bytes(artifact.sha256).hex()
+    def get_sha256(self, artifact: Artifact) -> str | None:
+        return None if artifact.sha256 is None else bytes(artifact.sha256).hex()
 
 
 class AttemptSerializer(serializers.ModelSerializer[TaskAttempt]):

@@ -7,11 +7,12 @@ from typing import Any
 from urllib.parse import quote
 from uuid import UUID
 
-from a2a.types import Message
+from a2a.types import Message, TaskArtifactUpdateEvent
 from google.protobuf.json_format import MessageToDict
 from starlette.requests import Request
 from starlette.responses import Response
 
+from artifacts_app.models import CURRENT
 from tasks_app import intake, reads
 from tasks_app.a2a import http, sse
 from tasks_app.a2a.errors import InvalidParamsError, TaskNotFoundError, violations
@@ -21,18 +22,19 @@ from tasks_app.reads import EventRecord
 from tasks_app.status import TERMINAL
 from tasks_app.web import web
 
+#: RFC 2483, section 5.
+URI_LIST = "text/uri-list"
 #: What a browser may show by itself, without running anything of it.
 INLINE = ("image/png", "image/jpeg", "image/gif", "image/webp", "application/json", "text/plain")
 
-CONTENT = """
-SELECT artifact.name, artifact.type, chunk.filename, chunk.content
+CONTENT = f"""
+SELECT artifact.name, artifact.type, chunk.filename, chunk.kind, chunk.content
 FROM artifacts_app_artifact artifact
 JOIN tasks_app_task task ON task.id = artifact.task_id AND task.client_id = %(client_id)s
-JOIN artifacts_app_artifactchunk chunk
-  ON chunk.task_id = artifact.task_id AND chunk.generation = artifact.generation
+JOIN artifacts_app_artifactchunk chunk ON {CURRENT}
 WHERE artifact.id = %(artifact_id)s
-ORDER BY chunk.position
-"""
+ORDER BY chunk.generation, chunk.position
+"""  # noqa: S608 (only constants are put in)
 
 
 async def events(request: Request) -> Response:
@@ -59,7 +61,7 @@ async def events(request: Request) -> Response:
 
 
 async def content(request: Request) -> Response:
-    """``GET /api/v1/artifacts/<id>/content``: the bytes of an artifact."""
+    """``GET /api/v1/artifacts/<id>/content``: the bytes of an artifact; of what stands elsewhere, where."""
     try:
         caller = await http.caller(request)
         artifact_id = UUID(request.path_params["artifact_id"])
@@ -71,13 +73,15 @@ async def content(request: Request) -> Response:
     if not rows:
         return http.refused(404, "no such artifact")
     name, media_type, filename = rows[0][:3]
+    if any(row[3] == "url" for row in rows):
+        media_type = URI_LIST
     kind = "inline" if media_type in INLINE else "attachment"
     headers = {
         "Content-Disposition": f"{kind}; filename*=UTF-8''{quote(filename or name or 'artifact')}",
         "X-Content-Type-Options": "nosniff",
         "Content-Security-Policy": "sandbox",
     }
-    return Response(b"".join(bytes(row[3]) for row in rows), media_type=media_type, headers=headers)
+    return Response(b"".join(bytes(row[4]) for row in rows), media_type=media_type, headers=headers)
 
 
 async def _follow(task_id: UUID, after: int) -> AsyncIterator[sse.Event]:
@@ -97,6 +101,8 @@ def _as_dict(event: EventRecord) -> dict[str, Any]:
         "created_at": event.created_at,
     }
     if event.kind == "artifact":
+        update = TaskArtifactUpdateEvent.FromString(event.payload or b"")
+        data |= {"artifact_id": update.artifact.artifact_id, "append": update.append, "last_chunk": update.last_chunk}
         data["artifact"] = [
             {"media_type": part.media_type, "filename": part.filename, "size_bytes": len(part.content)}
             for part in event.parts

@@ -26,6 +26,7 @@ prune           delete what ended long ago
 """
 
 from tasks_app.engine.admit import Admission, Hint, admit, republish, unpublished
+from tasks_app.engine.artifacts import Kept
 from tasks_app.engine.breaker import BreakerState, judge
 from tasks_app.engine.cancel import Cancelled, request_cancel
 from tasks_app.engine.change import rerun, reschedule, unadmit
@@ -64,6 +65,7 @@ __all__ = [
     "Finish",
     "FollowUp",
     "Hint",
+    "Kept",
     "Lost",
     "Moved",
     "NewTask",

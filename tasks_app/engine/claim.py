@@ -11,6 +11,7 @@ from uuid import UUID
 
 from django.conf import settings
 
+from tasks_app.engine.artifacts import Kept, kept
 from tasks_app.engine.conditions import ADMITTED
 from tasks_app.engine.core import Statement, Steps
 from tasks_app.policies import BOUNDLESS, UNSIZED, Resources
@@ -63,6 +64,8 @@ class Claim:
     metadata: dict[str, Any]
     resources: Resources = UNSIZED
     checkpoints: dict[str, Any] = field(default_factory=dict)
+    #: By artifact id, what this attempt may add to, of what earlier ones left.
+    kept: dict[str, Kept] = field(default_factory=dict)
     turn: int = 1
     history: tuple[bytes, ...] = ()
     accepted_output_modes: tuple[str, ...] = ()
@@ -158,9 +161,8 @@ def claim(items: Sequence[ClaimRequest], *, offer: Offer | None = None) -> Steps
         won = [*won, *held]
         if offer is not None and len(held) < len(lost):
             yield Statement(UNADMIT_MISFITS, params)
-    checkpoints = yield from _checkpoints([row[0] for row in won if row[2] > 1])
-    turns = yield from _turns([row for row in won if row[13] > 0])
-    claims = {row[1]: replace(_claim(row, checkpoints.get(row[0], {})), **turns.get(row[0], {})) for row in won}
+    more = yield from _more([row for row in won if row[2] > 1])
+    claims = {row[1]: replace(_claim(row), **more[row[0]]) if row[0] in more else _claim(row) for row in won}
     return [claims.get(item.attempt_id) for item in items]
 
 
@@ -190,12 +192,29 @@ def _bind_offer(offer: Offer | None) -> dict[str, Any]:
     }
 
 
+def _more(rows: list[tuple[Any, ...]]) -> Steps[dict[UUID, dict[str, Any]]]:
+    """What claims of tasks that have run before bring along, by task: a statement for each kind, or none."""
+    if not rows:
+        return {}
+    ids = [row[0] for row in rows]
+    checkpoints = yield from _checkpoints(ids)
+    left = yield from kept(ids, [row[14] for row in rows])
+    turns = yield from _turns([row for row in rows if row[13] > 0])
+    return {
+        task_id: {
+            "checkpoints": checkpoints.get(task_id, {}),
+            "kept": left.get(task_id, {}),
+            **turns.get(task_id, {}),
+        }
+        for task_id in ids
+    }
+
+
 def _checkpoints(task_ids: list[UUID]) -> Steps[dict[UUID, dict[str, Any]]]:
     """What earlier attempts of these tasks left, by task and name."""
     found: dict[UUID, dict[str, Any]] = {}
-    if task_ids:
-        for task_id, name, data in (yield Statement(CHECKPOINTS, {"task_id": task_ids})):
-            found.setdefault(task_id, {})[name] = decoded(data)
+    for task_id, name, data in (yield Statement(CHECKPOINTS, {"task_id": task_ids})):
+        found.setdefault(task_id, {})[name] = decoded(data)
     return found
 
 
@@ -213,7 +232,7 @@ def _turns(rows: list[tuple[Any, ...]]) -> Steps[dict[UUID, dict[str, Any]]]:
     return found
 
 
-def _claim(row: tuple[Any, ...], checkpoints: dict[str, Any]) -> Claim:
+def _claim(row: tuple[Any, ...]) -> Claim:
     return Claim(
         task_id=row[0],
         attempt_id=row[1],
@@ -234,7 +253,6 @@ def _claim(row: tuple[Any, ...], checkpoints: dict[str, Any]) -> Claim:
         metadata=decoded(row[17]),
         resources=_resources(decoded(row[18])),
         accepted_output_modes=tuple(row[19]),
-        checkpoints=checkpoints,
     )
 
 

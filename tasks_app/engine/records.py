@@ -32,17 +32,23 @@ class CheckpointRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chunk:
-    """One part's content; ``kind`` is text, data or raw."""
+    """One part's content; ``kind`` is text, data, raw or url (whose content is the URL, as UTF-8)."""
 
     kind: str
     content: bytes
     media_type: str
     filename: str = ""
+    metadata: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArtifactRecord:
-    """An artifact as the handler made it; ``event`` is its TaskArtifactUpdateEvent without parts."""
+    """An artifact, or a piece of one; ``event`` is its TaskArtifactUpdateEvent without parts.
+
+    ``append``: it adds to what the same attempt wrote before, which had ``parts_before`` and ``bytes_before``.
+    ``kept_generation``: it begins with what an earlier attempt left, as it stood then, which had them. ``last_chunk``:
+    no more will be added.
+    """
 
     artifact_id: str
     chunks: tuple[Chunk, ...]
@@ -50,7 +56,17 @@ class ArtifactRecord:
     name: str = ""
     description: str = ""
     metadata: dict[str, Any] = field(default_factory=dict)
+    append: bool = False
+    last_chunk: bool = True
+    kept_generation: int | None = None
+    parts_before: int = 0
+    bytes_before: int = 0
     id: UUID = field(default_factory=uuid_utils.compat.uuid7)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of the artifact's content is here."""
+        return self.last_chunk and not self.append and self.kept_generation is None
 
 
 Record = Note | CheckpointRecord | ArtifactRecord

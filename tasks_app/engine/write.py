@@ -1,18 +1,20 @@
 """write: what a running attempt puts on record, and its end; every row fenced by the attempt's id (D5).
 
 One statement serves progress, messages, checkpoints, artifacts and the finish, so that a finish carries what was still
-unwritten. It is as long as what it has to store: most writes hold neither checkpoint nor artifact.
+unwritten. It is as long as what it has to store: most writes hold neither checkpoint nor artifact, whose part of it
+stands in ``engine/artifacts``.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
 from uuid import UUID
 
+from tasks_app.engine import artifacts
+from tasks_app.engine.artifacts import append
 from tasks_app.engine.core import Statement, Steps
 from tasks_app.engine.records import ArtifactRecord, CheckpointRecord, Record, Write, Written
 from tasks_app.status import Priority, TaskStatus
@@ -82,31 +84,6 @@ _CHECKPOINTS = """, checkpoint AS (
     SET data = EXCLUDED.data, attempt = EXCLUDED.attempt, generation = EXCLUDED.generation,
         created_at = EXCLUDED.created_at
 )"""
-_ARTIFACTS = """, artifact AS (
-    INSERT INTO artifacts_app_artifact AS artifact
-        (id, task_id, artifact_id, name, description, type, size_bytes, sha256, metadata, generation, created_at)
-    SELECT a.id, fenced.id, a.artifact_id, a.name, a.description, a.type, a.size_bytes, a.sha256, a.metadata,
-           fenced.base + a.nth, now()
-    FROM unnest(%(a_attempt)s::uuid[], %(a_nth)s::int[], %(a_id)s::uuid[], %(a_artifact_id)s::text[],
-                %(a_name)s::text[], %(a_description)s::text[], %(a_type)s::text[], %(a_size)s::bigint[],
-                %(a_sha256)s::bytea[], %(a_metadata)s::jsonb[])
-         AS a(attempt_id, nth, id, artifact_id, name, description, type, size_bytes, sha256, metadata)
-    JOIN fenced USING (attempt_id)
-    ON CONFLICT (task_id, artifact_id) DO UPDATE
-    SET name = EXCLUDED.name, description = EXCLUDED.description, type = EXCLUDED.type,
-        size_bytes = EXCLUDED.size_bytes, sha256 = EXCLUDED.sha256, metadata = EXCLUDED.metadata,
-        generation = EXCLUDED.generation, created_at = EXCLUDED.created_at
-    RETURNING artifact.id, artifact.task_id, artifact.generation
-), chunk AS (
-    INSERT INTO artifacts_app_artifactchunk
-        (task_id, generation, position, artifact_id, kind, media_type, filename, content)
-    SELECT artifact.task_id, artifact.generation, c.position, artifact.id, c.kind, c.media_type, c.filename, c.content
-    FROM unnest(%(c_attempt)s::uuid[], %(c_nth)s::int[], %(c_position)s::int[], %(c_kind)s::text[],
-                %(c_media_type)s::text[], %(c_filename)s::text[], %(c_content)s::bytea[])
-         AS c(attempt_id, nth, position, kind, media_type, filename, content)
-    JOIN fenced USING (attempt_id)
-    JOIN artifact ON artifact.task_id = fenced.id AND artifact.generation = fenced.base + c.nth
-)"""
 _RESULT = "attempt_id, generation, lane, agent, priority, state, started_at, now()"
 
 # The same write again, after its answer was lost: it stands as it was written. A finish also ended the lease.
@@ -131,16 +108,20 @@ def write(items: Sequence[Write]) -> Steps[list[Written]]:
     A turn that ends well while a message waits leaves the task pending for its next turn, as ``Written.status`` says.
     A finish that is refused releases its attempt's slot: its handler has stopped, whoever ended it before.
     """
-    kinds = {type(record) for item in items for record in item.records}
-    sql = _statement(artifacts=ArtifactRecord in kinds, checkpoints=CheckpointRecord in kinds)
-    done = _written((yield Statement(sql, _bind(items))))
+    bound = _bind(items)
+    sql = _statement(
+        checkpoints=bool(bound["k_attempt"]), with_artifacts=bool(bound["a_attempt"]), restores=bool(bound["r_attempt"])
+    )
+    done = _written((yield Statement(sql, bound)))
     lost = [item for item in items if item.attempt_id not in done]
     if lost:
         done |= _written((yield Statement(REPEATED, _bind_repeated(lost))))
     stopped = [item.attempt_id for item in lost if item.finish and item.attempt_id not in done]
     if stopped:
         yield from release(stopped)
-    return [done.get(item.attempt_id, Written(accepted=False)) for item in items]
+    results = [done.get(item.attempt_id, Written(accepted=False)) for item in items]
+    yield from artifacts.sum_up(items, results)
+    return results
 
 
 def release(attempt_ids: Sequence[UUID]) -> Steps[None]:
@@ -149,8 +130,10 @@ def release(attempt_ids: Sequence[UUID]) -> Steps[None]:
 
 
 @cache
-def _statement(*, artifacts: bool, checkpoints: bool) -> str:
-    middle = (_CHECKPOINTS if checkpoints else "") + (_ARTIFACTS if artifacts else "")
+def _statement(*, checkpoints: bool, with_artifacts: bool, restores: bool) -> str:
+    middle = _CHECKPOINTS if checkpoints else ""
+    middle += artifacts.WRITE if with_artifacts else ""
+    middle += artifacts.RESTORE if restores else ""
     return f"{_HEAD}{middle}\nSELECT {_RESULT} FROM fenced"
 
 
@@ -176,9 +159,7 @@ _ITEM = (
 )
 _EVENT = "e_attempt e_nth e_kind e_status e_progress e_payload e_error"
 _CHECKPOINT = "k_attempt k_nth k_name k_data"
-_ARTIFACT = "a_attempt a_nth a_id a_artifact_id a_name a_description a_type a_size a_sha256 a_metadata"
-_CHUNK = "c_attempt c_nth c_position c_kind c_media_type c_filename c_content"
-_NAMES = f"{_ITEM} {_EVENT} {_CHECKPOINT} {_ARTIFACT} {_CHUNK}".split()
+_NAMES = f"{_ITEM} {_EVENT} {_CHECKPOINT} {artifacts.NAMES}".split()
 
 
 def _bind(items: Sequence[Write]) -> dict[str, list[Any]]:
@@ -190,7 +171,8 @@ def _bind(items: Sequence[Write]) -> dict[str, list[Any]]:
             if kind in ("progress", "message"):
                 progress = max(progress, record.progress or 0.0)  # type: ignore[union-attr]
                 message = payload or message
-            _append(bound, _EVENT, (item.attempt_id, nth, kind, "running", progress, payload, None))
+            append(bound, _EVENT, (item.attempt_id, nth, kind, "running", progress, payload, None))
+        artifacts.bind(bound, item)
         _bind_item(bound, item, progress, message)
     return bound
 
@@ -198,13 +180,12 @@ def _bind(items: Sequence[Write]) -> dict[str, list[Any]]:
 def _bind_record(bound: dict[str, list[Any]], item: Write, nth: int, record: Record) -> tuple[str, bytes | None]:
     """The kind and the payload of the record's event."""
     if isinstance(record, ArtifactRecord):
-        _bind_artifact(bound, item.attempt_id, nth, record)
         return "artifact", record.event
     if isinstance(record, CheckpointRecord):
         later = item.records[nth:]
         if not any(isinstance(other, CheckpointRecord) and other.name == record.name for other in later):
             # One row may not be written twice in a statement: of checkpoints of one name the last counts.
-            _append(bound, _CHECKPOINT, (item.attempt_id, nth, record.name, record.data))
+            append(bound, _CHECKPOINT, (item.attempt_id, nth, record.name, record.data))
         return "checkpoint", record.name.encode()
     return record.kind, record.message
 
@@ -216,7 +197,7 @@ def _bind_item(bound: dict[str, list[Any]], item: Write, progress: float, messag
         message = finish.message
         last = 1.0 if finish.status == TaskStatus.COMPLETED else progress
         event = (item.attempt_id, item.count, "status", finish.status.value, last, finish.message, error)
-        _append(bound, _EVENT, event)
+        append(bound, _EVENT, event)
     values = (
         item.task_id,
         item.attempt_id,
@@ -234,7 +215,7 @@ def _bind_item(bound: dict[str, list[Any]], item: Write, progress: float, messag
         finish.usage.cpu_s if finish else None,
         finish.usage.disk_bytes if finish else None,
     )
-    _append(bound, _ITEM, values)
+    append(bound, _ITEM, values)
 
 
 def _bind_repeated(items: Sequence[Write]) -> dict[str, list[Any]]:
@@ -243,31 +224,3 @@ def _bind_repeated(items: Sequence[Write]) -> dict[str, list[Any]]:
         "recorded": [item.recorded + item.count for item in items],
         "outcome": [item.finish.outcome.value if item.finish else None for item in items],
     }
-
-
-def _bind_artifact(bound: dict[str, list[Any]], attempt_id: UUID, nth: int, record: ArtifactRecord) -> None:
-    digest, size_bytes = hashlib.sha256(), 0
-    for position, chunk in enumerate(record.chunks):
-        digest.update(chunk.content)
-        size_bytes += len(chunk.content)
-        part = (attempt_id, nth, position, chunk.kind, chunk.media_type, chunk.filename, chunk.content)
-        _append(bound, _CHUNK, part)
-    media_type = record.chunks[0].media_type if record.chunks else "application/octet-stream"
-    values = (
-        attempt_id,
-        nth,
-        record.id,
-        record.artifact_id,
-        record.name,
-        record.description,
-        media_type,
-        size_bytes,
-        digest.digest(),
-        json.dumps(record.metadata),
-    )
-    _append(bound, _ARTIFACT, values)
-
-
-def _append(bound: dict[str, list[Any]], names: str, values: tuple[Any, ...]) -> None:
-    for name, value in zip(names.split(), values, strict=True):
-        bound[name].append(value)

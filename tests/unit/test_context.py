@@ -10,9 +10,9 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from a2a.types import Message, Part, Role, TaskArtifactUpdateEvent
+from a2a.types import Artifact, Message, Part, Role, TaskArtifactUpdateEvent
 
-from tasks_app.agents import AuthRequired, InputRequired, Rejected, TurnEnd
+from tasks_app.agents import AgentError, AuthRequired, InputRequired, Rejected, TurnEnd
 from tasks_app.engine import ArtifactRecord, CheckpointRecord, Claim, Note, Record
 from tests.protocol.doors import nested
 from workers.context import Context, LeaseLost
@@ -47,7 +47,14 @@ def ctx(recorder: Recorder, tmp_path: Path) -> Context:
     message = Message(message_id="m", role=Role.ROLE_USER, parts=parts)
     fields: dict[str, Any] = dict.fromkeys(Claim.__dataclass_fields__)
     fields |= {"task_id": uuid4(), "context_id": "c", "attempt": 1, "message": message.SerializeToString()}
-    fields |= {"parameters": {"a": 1}, "metadata": {"b": 2}, "checkpoints": {"page": 7}, "turn": 1, "history": ()}
+    fields |= {
+        "parameters": {"a": 1},
+        "metadata": {"b": 2},
+        "checkpoints": {"page": 7},
+        "turn": 1,
+        "history": (),
+        "kept": {},
+    }
     return Context(Claim(**fields), recorder, Scratch(tmp_path / "scratch"))
 
 
@@ -192,6 +199,40 @@ def test_no_two_artifacts_of_an_attempt_share_an_id(ctx: Context, recorder: Reco
 def test_an_artifact_that_cannot_be_stored_is_the_handlers_error(ctx: Context, named: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="artifact"):
         ctx.artifact("x", **named)
+
+
+def test_to_append_is_to_add_to_the_artifact_that_had_the_name_last(ctx: Context, recorder: Recorder) -> None:
+    for append in (True, True, False, True):
+        ctx.artifact("x", name="page", append=append)
+    shown = [(record.artifact_id, record.append, record.parts_before) for record in artifacts(recorder)]
+    assert shown == [("page", False, 0), ("page", True, 1), ("page-2", False, 0), ("page-2", True, 1)]
+
+
+def test_what_is_added_to_an_artifact_counts_with_what_it_has(ctx: Context, settings: Any) -> None:
+    settings.A2A_MAX_ARTIFACT_BYTES = 10
+    ctx.artifact(b"12345678", name="a", append=True)
+    with pytest.raises(AgentError, match="has 11 bytes"):
+        ctx.artifact(b"123", name="a", append=True)
+    ctx.artifact(b"123", name="b", append=True)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "complaint"),
+    [
+        (Artifact(parts=[Part(text="x")]), "artifact_id"),
+        (Artifact(artifact_id="x" * 129, parts=[Part(text="x")]), "artifact_id"),
+        (Artifact(artifact_id="a"), "must have a part"),
+        (Artifact(artifact_id="a", parts=[Part(filename="x")]), "content"),
+        (Artifact(artifact_id="a", parts=[Part(url="x", media_type="x" * 129)]), "media_type"),
+        (Artifact(artifact_id="a", parts=[Part(text="x")], metadata={"a": "\x00"}), "NUL"),
+    ],
+)
+def test_an_artifact_of_the_handlers_own_that_cannot_be_stored_is_its_error(
+    ctx: Context, recorder: Recorder, wrong: Artifact, complaint: str
+) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        ctx.update_artifact(wrong)
+    assert recorder.records == []
 
 
 def test_data_nested_too_deep_is_the_handlers_error(ctx: Context) -> None:
