@@ -13,8 +13,9 @@ from tasks_app.engine.claim import decoded
 from tasks_app.engine.core import Statement, Steps
 from tasks_app.status import Priority, TaskStatus
 
-#: The most events one read returns.
+#: The most events one read returns, and the most bytes of messages and artifacts that they carry; one event always.
 EVENTS_MAX = 200
+CONTENT_MAX_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +42,10 @@ class ArtifactView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventRecord:
-    """One event; ``parts`` is what an artifact event carried, ``started`` whether a run had begun by then."""
+    """One event; ``parts`` is what an artifact event carried, ``started`` whether a run had begun by then.
+
+    ``more``: there were events after it when it was read.
+    """
 
     task_id: UUID
     generation: int
@@ -54,6 +58,7 @@ class EventRecord:
     created_at: datetime
     parts: tuple[PartRecord, ...] = ()
     started: bool = True
+    more: bool = False
 
     @property
     def is_follow_up(self) -> bool:
@@ -101,16 +106,29 @@ LEFT JOIN artifacts_app_artifactchunk chunk ON {CURRENT}
 WHERE artifact.task_id = %(task_id)s
 ORDER BY COALESCE(artifact.first_generation, artifact.generation), chunk.generation, chunk.position
 """  # noqa: S608 (only constants are put in)
-# A client may say more before the first run has begun: pending is not «waits for another attempt» then.
+# The lengths of contents are known without reading them. Pending is not «waits for another attempt» where a client says
+# more before the first run has begun.
 EVENTS = """
+WITH next AS (
+    SELECT * FROM tasks_app_taskevent WHERE task_id = %(task_id)s AND generation > %(after)s
+    ORDER BY generation LIMIT %(limit)s + 1
+), sized AS (
+    SELECT *, lead(generation) OVER (ORDER BY generation) IS NOT NULL AS more,
+           row_number() OVER (ORDER BY generation) AS nth,
+           sum(COALESCE(octet_length(payload), 0) + CASE kind WHEN 'artifact' THEN (
+               SELECT COALESCE(sum(octet_length(content)), 0) FROM artifacts_app_artifactchunk chunk
+               WHERE chunk.task_id = next.task_id AND chunk.generation = next.generation) ELSE 0 END)
+               OVER (ORDER BY generation) AS size_bytes
+    FROM next
+)
 SELECT task_id, generation, kind, status, progress, payload, error, attempt, created_at,
        CASE WHEN kind = 'message' AND attempt = 0 AND status = 'pending' THEN EXISTS (
            SELECT FROM tasks_app_taskevent before
-           WHERE before.task_id = event.task_id AND before.generation < event.generation AND before.attempt > 0)
-       ELSE generation > 1 END
-FROM tasks_app_taskevent event
-WHERE task_id = %(task_id)s AND generation > %(after)s
-ORDER BY generation LIMIT %(limit)s
+           WHERE before.task_id = sized.task_id AND before.generation < sized.generation AND before.attempt > 0)
+       ELSE generation > 1 END, more
+FROM sized
+WHERE nth <= %(limit)s AND (nth = 1 OR size_bytes <= %(size_bytes)s)
+ORDER BY generation
 """
 CHUNKS = """
 SELECT generation, kind, media_type, filename, content, metadata FROM artifacts_app_artifactchunk
@@ -156,8 +174,12 @@ def task(
 
 
 def events(task_id: UUID, *, after: int, limit: int = EVENTS_MAX) -> Steps[list[EventRecord]]:
-    """The task's events past a generation, in order, with what their artifacts carried."""
-    rows = yield Statement(EVENTS, {"task_id": task_id, "after": after, "limit": limit})
+    """The task's events past a generation, in order, with what their artifacts carried.
+
+    As many as fit into ``limit`` and ``CONTENT_MAX_BYTES``, but one if there is any; the last says if there are more.
+    """
+    params = {"task_id": task_id, "after": after, "limit": limit, "size_bytes": CONTENT_MAX_BYTES}
+    rows = yield Statement(EVENTS, params)
     carrying = [row[1] for row in rows if row[2] == "artifact"]
     parts: dict[int, list[PartRecord]] = {}
     if carrying:
@@ -176,6 +198,7 @@ def events(task_id: UUID, *, after: int, limit: int = EVENTS_MAX) -> Steps[list[
             created_at=row[8],
             parts=tuple(parts.get(row[1], ())),
             started=row[9],
+            more=row[10],
         )
         for row in rows
     ]

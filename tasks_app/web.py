@@ -106,7 +106,7 @@ class Web:
                     yield event
                     if event.kind == "status" and event.status in TERMINAL:
                         return
-                if len(events) < reads.EVENTS_MAX:
+                if not events or not events[-1].more:
                     await changed.wait()
 
     async def settled(self, task_id: UUID, *, wait_s: float, changed: asyncio.Event) -> None:
