@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 from typing import Any
 from uuid import UUID
 
 from a2a.types import TaskArtifactUpdateEvent
+from django.db.models import Q
 from django.utils import timezone
 from django.utils.safestring import SafeString
 from google.protobuf.message import DecodeError
@@ -133,8 +135,11 @@ def _text(event: Any) -> str:
 
 
 def _changes(task: Task) -> list[lifecycle.Change]:
-    rows = task.events.filter(kind=EventKind.STATUS).order_by("-generation").values_list("status", "created_at")
-    return [lifecycle.Change(status=TaskStatus(status), at=at) for status, at in reversed(rows[:CHANGES_MAX])]
+    """A client's message, which is an event of no attempt, changes the state of a task that waited for it."""
+    telling = task.events.filter(Q(kind=EventKind.STATUS) | Q(kind=EventKind.MESSAGE, attempt=0))
+    rows = telling.order_by("-generation").values_list("status", "created_at")[:CHANGES_MAX]
+    states = groupby(reversed(rows), key=lambda row: row[0])
+    return [lifecycle.Change(status=TaskStatus(status), at=next(same)[1]) for status, same in states]
 
 
 def _problem(task: Task, entries: Sequence[Entry]) -> dict[str, str] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -20,11 +21,12 @@ from django.urls import reverse
 from artifacts_app.models import Artifact
 from tasks_app import engine, wakeups
 from tasks_app.admin import lifecycle, looks, paginator, previews, search
+from tasks_app.admin import page as task_page
 from tasks_app.admin.tasks import TaskAdmin
 from tasks_app.engine import ArtifactRecord, Chunk, Finish, Note
 from tasks_app.models import ApiKey, Client, Outcome, Task
 from tasks_app.status import TRANSITIONS, Lane, Priority, TaskStatus
-from tests.factory import Factory
+from tests.factory import Factory, asks
 from tests.unit.conftest import Get, hidden_fields, shown_ids
 
 PNG = bytes.fromhex(
@@ -206,6 +208,14 @@ class TestThePageOfATask:
         assert "neither DICOM nor PNG" in html
         assert re.search(r"<details id=\"trace-1\"><summary>traceback</summary><pre[^>]*>Traceback", html)
 
+    def test_shows_a_conversation_and_where_it_waited_for_its_client(self, get: Get, factory: Factory) -> None:
+        task_id = factory.finished(asks())
+        factory.deliver(task_id, "the left one")
+        html = get(page(task_id))
+        assert "the left one" in html
+        changes = task_page._changes(Task.objects.get())
+        assert [change.status.value for change in changes] == ["pending", "running", "input_required", "pending"]
+
     def test_says_who_cancelled_it(self, get: Get, factory: Factory) -> None:
         assert "cancelled by a test" in get(page(factory.in_state(TaskStatus.CANCELLED)))
 
@@ -363,6 +373,21 @@ class TestTheBytesOfAnArtifact:
         item = Artifact.objects.get()
         assert browser.get(content_url(item)).content == b"second"
         assert len(previews.shown([item])[0].parts) == 1
+
+    def test_what_came_in_pieces_is_shown_whole_and_each_part_has_its_bytes(
+        self, browser: Browser, factory: Factory
+    ) -> None:
+        claim = factory.claimed()
+        first = artifact("log", ("raw", PNG, "image/png"))
+        factory.write(claim, replace(first, last_chunk=False))
+        link = ("url", b"https://example.org/b.png", "image/png")
+        factory.write(claim, replace(artifact("log", link), append=True, parts_before=1, bytes_before=len(PNG)))
+        item = Artifact.objects.get()
+        shown = previews.shown([item])[0]
+        assert [part.kind for part in shown.parts] == ["image", "text"]
+        answers = [browser.get(part.url) for part in shown.parts]
+        assert [answer.content for answer in answers] == [PNG, link[1]]
+        assert [answer["Content-Type"] for answer in answers] == ["image/png", "application/octet-stream"]
 
     def test_the_list_leads_to_the_task(self, get: Get, factory: Factory) -> None:
         item = made(factory, "image/png", PNG)

@@ -1,0 +1,81 @@
+"""Artifacts in pieces and follow-up messages, as the doors show them (A2A 1.0, sections 4.2.2 and 3.2.4)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from uuid import UUID
+
+from a2a.types import Artifact as WireArtifact
+from a2a.types import TaskArtifactUpdateEvent
+
+from artifacts_app.models import Artifact
+from tasks_app.engine import ArtifactRecord, Chunk
+from tasks_app.models import Client
+from tests.factory import Factory, asks, completed
+from tests.protocol.doors import TASKS, Doors
+
+
+def piece(kind: str, content: bytes, *, append: bool = False, last_chunk: bool = True) -> ArtifactRecord:
+    event = TaskArtifactUpdateEvent(artifact=WireArtifact(artifact_id="log"), append=append, last_chunk=last_chunk)
+    chunk = Chunk(kind=kind, content=content, media_type="text/plain")
+    made = ArtifactRecord(artifact_id="log", chunks=(chunk,), event=event.SerializeToString(), last_chunk=last_chunk)
+    return replace(made, append=append, parts_before=int(append), bytes_before=3 * append)
+
+
+def local() -> Factory:
+    """Tasks of the client that comes without a key."""
+    return Factory(Client.objects.get_or_create(name="local")[0])
+
+
+def events(doors: Doors, task_id: UUID) -> list[dict[str, object]]:
+    """What the REST door's stream of an ended task says."""
+    reply = doors.send("GET", f"{TASKS}{task_id}/events/")
+    return [json.loads(line.removeprefix("data: ")) for line in reply.text.splitlines() if line.startswith("data: ")]
+
+
+def test_an_artifact_that_came_in_pieces_is_whole_at_both_doors(doors: Doors) -> None:
+    factory = local()
+    claim = factory.claimed()
+    factory.write(claim, piece("text", b"one", last_chunk=False))
+    shown = doors.send("GET", f"{TASKS}{claim.task_id}/").json()["artifacts"][0]
+    assert (shown["size_bytes"], shown["sha256"]) == (3, None)
+    factory.write(claim, piece("text", b"two", append=True), finish=completed())
+    shown = doors.send("GET", f"{TASKS}{claim.task_id}/").json()["artifacts"][0]
+    assert (shown["size_bytes"], shown["sha256"]) == (6, hashlib.sha256(b"onetwo").hexdigest())
+    assert doors.send("GET", shown["content_url"]).content == b"onetwo"
+    parts = doors.call("GetTask", {"id": str(claim.task_id)})["result"]["artifacts"][0]["parts"]
+    assert [part["text"] for part in parts] == ["one", "two"]
+    pieces = [event for event in events(doors, claim.task_id) if event["kind"] == "artifact"]
+    assert [(event["artifact_id"], event["append"], event["last_chunk"]) for event in pieces] == [
+        ("log", False, False),
+        ("log", True, True),
+    ]
+
+
+def test_of_an_artifact_that_stands_elsewhere_the_content_is_where(doors: Doors) -> None:
+    factory = local()
+    claim = factory.claimed()
+    factory.write(claim, piece("url", b"https://example.org/a.png"))
+    reply = doors.send("GET", f"/api/v1/artifacts/{Artifact.objects.get().id}/content")
+    assert (reply.content, reply.headers["content-type"]) == (
+        b"https://example.org/a.png",
+        "text/uri-list; charset=utf-8",
+    )
+    assert reply.headers["content-disposition"].startswith("attachment")
+    part = doors.call("GetTask", {"id": str(claim.task_id)})["result"]["artifacts"][0]["parts"][0]
+    assert part == {"url": "https://example.org/a.png", "mediaType": "text/plain"}
+
+
+def test_what_a_client_said_later_is_in_the_history(doors: Doors) -> None:
+    factory = local()
+    task_id = factory.finished(asks())
+    factory.deliver(task_id, "the left one")
+    task = doors.call("GetTask", {"id": str(task_id)})["result"]
+    assert [(said["role"], said["parts"][0]["text"]) for said in task["history"]] == [
+        ("ROLE_USER", "hello"),
+        ("ROLE_USER", "the left one"),
+    ]
+    assert (task["status"]["state"], "message" in task["status"]) == ("TASK_STATE_WORKING", False)
+    assert task["metadata"]["generation"] == 4
