@@ -44,6 +44,8 @@ from tasks_app.web import web
 
 Params = Mapping[str, Any]
 
+_SETTLED = TERMINAL | {TaskStatus.INPUT_REQUIRED}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
@@ -56,10 +58,14 @@ class Call:
 
 
 class Item(NamedTuple):
-    """What a stream sends next; ``generation`` is its place, which a client may name to go on from there."""
+    """What a stream sends next; ``generation`` is its place, which a client may name to go on from there.
+
+    ``settled`` says that with it the task has ended or waits for its client's input: what 0.3 calls ``final``.
+    """
 
     generation: int
     response: StreamResponse | Submitted
+    settled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +127,7 @@ async def send_streaming_message(call: Call, params: Params) -> AsyncIterator[It
         return _stream_new(accepted)
     record = await _record(call, accepted, history=asked.history_length != 0)
     first = Item(record.generation, StreamResponse(task=await _task(record, asked.history_length)))
-    return _stream(call, record, first, ends_at=frozenset({TaskStatus.INPUT_REQUIRED}))
+    return _stream(call, record, first, ends_at=_SETTLED)
 
 
 async def subscribe_to_task(call: Call, params: Params) -> AsyncIterator[Item]:
@@ -131,7 +137,7 @@ async def subscribe_to_task(call: Call, params: Params) -> AsyncIterator[Item]:
     if record.status in TERMINAL and (call.after is None or call.after >= record.generation):
         raise UnsupportedOperationError(f"task {record.id} has ended: there is nothing to subscribe to")
     first = Item(record.generation, StreamResponse(task=await _task(record, None)))
-    return _stream(call, record, first, ends_at=frozenset())
+    return _stream(call, record, first, ends_at=TERMINAL)
 
 
 async def get_task(call: Call, params: Params) -> Task:
@@ -250,8 +256,9 @@ async def _stream_new(submitted: Submitted) -> AsyncIterator[Item]:
     """Of a task that was accepted just now."""
     yield Item(1, submitted)
     async for event in web().follow(submitted.task_id, after=1):
-        yield Item(event.generation, wire.event(event, context_id=submitted.context_id))
-        if event.kind == "status" and event.status == TaskStatus.INPUT_REQUIRED:
+        settled = event.kind == "status" and event.status in _SETTLED
+        yield Item(event.generation, wire.event(event, context_id=submitted.context_id), settled)
+        if settled:
             return
 
 
@@ -262,11 +269,13 @@ async def _stream(
     after = record.generation if call.after is None else min(call.after, record.generation)
     if call.after is None:
         yield first
-    if after == record.generation and record.status in TERMINAL | ends_at:
+    if after == record.generation and record.status in ends_at:
         return
     async for event in web().follow(record.id, after=after):
-        yield Item(event.generation, wire.event(event, context_id=record.context_id))
-        if event.kind == "status" and event.status in ends_at and event.generation >= record.generation:
+        # An answer may have come since: of what happened before only the last state counts.
+        settled = event.kind == "status" and event.status in _SETTLED and event.generation >= record.generation
+        yield Item(event.generation, wire.event(event, context_id=record.context_id), settled)
+        if settled and event.status in ends_at:
             return
 
 

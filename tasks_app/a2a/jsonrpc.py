@@ -1,5 +1,7 @@
 """The JSON-RPC binding (A2A 1.0, section 9): one address per agent, and every operation under its own name.
 
+The older versions' methods are called at the same address; which version it is tells how they are answered.
+
 Starlette routes: nothing of Django stands between the socket and the engine here.
 """
 
@@ -14,7 +16,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tasks_app import operations
-from tasks_app.a2a import http, parse, sse, versions, wire
+from tasks_app.a2a import http, parse, sse, versions
+from tasks_app.a2a.dialect import V1_0, Dialect, Event
 from tasks_app.a2a.errors import (
     A2AError,
     InvalidRequestError,
@@ -23,12 +26,14 @@ from tasks_app.a2a.errors import (
     ResourceExhaustedError,
     failed,
     invalid,
-    jsonrpc_error,
 )
+from tasks_app.a2a.v0_3.jsonrpc import V0_3
 from tasks_app.authentication import Unauthenticated
-from tasks_app.operations import Call, Item
+from tasks_app.operations import Call
 
 log = logging.getLogger(__name__)
+
+DIALECTS = {versions.V1_0: V1_0, versions.V0_3: V0_3}
 
 
 async def endpoint(request: Request, agent: str | None) -> Response:
@@ -37,36 +42,37 @@ async def endpoint(request: Request, agent: str | None) -> Response:
     Errors are JSON-RPC errors with HTTP 200, except 401, 413 and 429.
     """
     call_id: Any = None
+    dialect = V1_0
     try:
         caller = await http.caller(request)
         http.check_content_type(request)
         data = _decoded(await http.body(request))
         call_id = _id(data)
         _check_envelope(data)
-        version = versions.spoken(request.headers, request.query_params)
         method, params = data["method"], data.get("params") or {}
-        _check_method(method, version)
+        dialect = _dialect(versions.spoken(request.headers, request.query_params), method)
+        _check_method(method, dialect)
         call = Call(
             caller=caller,
             spec=operations.agent_at(agent, params.get("tenant")),
             method=method,
             after=sse.last_event_id(request),
         )
-        if method in operations.STREAMING:
-            items = await operations.STREAMING[method](call, params)
-            return sse.response(_events(call_id, items))
-        return _answer(call_id, result=wire.as_dict(await operations.UNARY[method](call, params)))
+        if method in dialect.streaming:
+            return sse.response(_events(call_id, await dialect.streaming[method](call, params)))
+        return _answer(call_id, {"result": await dialect.unary[method](call, params)})
     except Unauthenticated as error:
         return http.unauthenticated(error)
     except http.BodyTooLarge as error:
-        return _answer(call_id, error=InvalidRequestError(f"body: {error}"), status=413)
+        too_large = InvalidRequestError(f"body: {error}")
+        return _answer(call_id, {"error": dialect.error(too_large)}, status=413)
     except ResourceExhaustedError as error:
-        return _answer(call_id, error=error, status=429, headers=error.headers)
+        return _answer(call_id, {"error": dialect.error(error)}, status=429, headers=error.headers)
     except A2AError as error:
-        return _answer(call_id, error=error)
+        return _answer(call_id, {"error": dialect.error(error)})
     except Exception:
         log.exception("JSON-RPC: a call failed")
-        return _answer(call_id, error=failed())
+        return _answer(call_id, {"error": dialect.error(failed())})
 
 
 def _decoded(body: bytes) -> dict[str, Any]:
@@ -97,25 +103,25 @@ def _check_envelope(data: dict[str, Any]) -> None:
         raise invalid("params", "must be an object")
 
 
-def _check_method(method: str, version: str) -> None:
-    if method not in operations.UNARY and method not in operations.STREAMING:
+def _dialect(version: str, method: str) -> Dialect:
+    """How the call is answered. Raises VersionNotSupportedError for a method of 1.0 in a call of an older version."""
+    if method in V1_0:
+        versions.check(version, of=f"the method '{method}'")
+    return DIALECTS[version]
+
+
+def _check_method(method: str, dialect: Dialect) -> None:
+    if method not in dialect:
         raise MethodNotFoundError(f"method: no method '{method[:100]}'")
-    versions.check(version, of=f"the method '{method}'")
 
 
-async def _events(call_id: Any, items: AsyncIterator[Item]) -> AsyncIterator[sse.Event]:
-    async for generation, response in items:
-        yield sse.Event(generation, {"jsonrpc": "2.0", "id": call_id, "result": wire.as_dict(response)})
+async def _events(call_id: Any, events: AsyncIterator[Event]) -> AsyncIterator[sse.Event]:
+    async for generation, data in events:
+        yield sse.Event(generation, {"jsonrpc": "2.0", "id": call_id, "result": data})
 
 
 def _answer(
-    call_id: Any,
-    *,
-    result: Any = None,
-    error: A2AError | None = None,
-    status: int = 200,
-    headers: dict[str, str] | None = None,
+    call_id: Any, outcome: dict[str, Any], *, status: int = 200, headers: dict[str, str] | None = None
 ) -> Response:
-    outcome = {"result": result} if error is None else {"error": jsonrpc_error(error)}
     body = orjson.dumps({"jsonrpc": "2.0", "id": call_id, **outcome})
     return Response(body, status_code=status, media_type="application/json", headers=headers)

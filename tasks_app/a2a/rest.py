@@ -1,12 +1,14 @@
 """The HTTP+JSON binding (A2A 1.0, section 11): a path for every operation, below each agent's address and the root.
 
 Starlette routes, as the JSON-RPC binding. Not the REST door of ``tasks_app/api``, whose words are the product's own.
+0.3's paths are its own (``v0_3/rest``); they answer by the same endpoint.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -18,7 +20,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tasks_app import operations
-from tasks_app.a2a import http, parse, sse, versions, wire
+from tasks_app.a2a import http, parse, sse, versions
+from tasks_app.a2a.dialect import V1_0, Dialect, Event
 from tasks_app.a2a.errors import (
     A2AError,
     InvalidRequestError,
@@ -26,44 +29,73 @@ from tasks_app.a2a.errors import (
     failed,
     http_error,
     invalid,
+    mapped,
 )
 from tasks_app.authentication import CHALLENGE, Unauthenticated
-from tasks_app.operations import Call, Item, Params
+from tasks_app.operations import Call, Params
 
 log = logging.getLogger(__name__)
 
 A2A_JSON, JSON = "application/a2a+json", "application/json"
 
 Read = Callable[[Request], Awaitable[Params]]
+#: (method, path below an agent's address, operation, where its params are).
+Path = tuple[str, str, str, Read]
+Headers = dict[str, str] | None
 
 
-def endpoint(method: str, read: Read) -> Callable[[Request], Awaitable[Response]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """A version of the protocol over HTTP+JSON. ``dialect`` names the methods as the operations are named.
+
+    ``error`` is the body for an error, given its status; ``media_type`` is that of an answer.
+    """
+
+    number: str
+    dialect: Dialect
+    error: Callable[[A2AError, int], dict[str, Any]]
+    unauthenticated: Callable[[Unauthenticated], dict[str, Any]]
+    media_type: Callable[[Request], str]
+
+    def answer(self, request: Request, data: Any, *, status: int = 200, headers: Headers = None) -> Response:
+        body = orjson.dumps(data)
+        return Response(body, status_code=status, media_type=self.media_type(request), headers=headers)
+
+    def refuse(
+        self, request: Request, error: A2AError, *, status: int | None = None, headers: Headers = None
+    ) -> Response:
+        """``status`` takes the place of the error's own."""
+        status = mapped(error).http_code if status is None else status
+        return self.answer(request, self.error(error, status), status=status, headers=headers)
+
+
+def endpoint(version: Version, method: str, read: Read) -> Callable[[Request], Awaitable[Response]]:
     """The route's endpoint: the operation of that name, with the params that ``read`` finds in the request."""
 
     async def answer(request: Request) -> Response:
         try:
             caller = await http.caller(request)
-            versions.check(versions.spoken(request.headers, request.query_params), of="this path")
+            versions.check(versions.spoken(request.headers, request.query_params), of="this path", to=version.number)
             spec = operations.agent_at(request.path_params.get("agent"), request.path_params.get("tenant"))
             params = await read(request)
             # The body may name the tenant too, and then the same one.
             operations.agent_at(spec.name, params.get("tenant"))
             call = Call(caller=caller, spec=spec, method=method, after=sse.last_event_id(request))
-            if method in operations.STREAMING:
-                return sse.response(_events(await operations.STREAMING[method](call, params)))
-            return _answer(request, wire.as_dict(await operations.UNARY[method](call, params)))
+            if method in version.dialect.streaming:
+                return sse.response(_events(await version.dialect.streaming[method](call, params)))
+            return version.answer(request, await version.dialect.unary[method](call, params))
         except Unauthenticated as error:
-            body = {"code": 401, "status": "UNAUTHENTICATED", "message": str(error), "details": []}
-            return _answer(request, {"error": body}, status=401, headers={"WWW-Authenticate": CHALLENGE})
+            body, headers = version.unauthenticated(error), {"WWW-Authenticate": CHALLENGE}
+            return version.answer(request, body, status=401, headers=headers)
         except http.BodyTooLarge as error:
-            return _error(request, InvalidRequestError(f"body: {error}"), status=413)
+            return version.refuse(request, InvalidRequestError(f"body: {error}"), status=413)
         except ResourceExhaustedError as error:
-            return _error(request, error, headers=error.headers)
+            return version.refuse(request, error, headers=error.headers)
         except A2AError as error:
-            return _error(request, error)
+            return version.refuse(request, error)
         except Exception:
             log.exception("HTTP+JSON: a call failed")
-            return _error(request, failed())
+            return version.refuse(request, failed())
 
     return answer
 
@@ -121,29 +153,29 @@ def _value(name: str, text: str, field: FieldDescriptor) -> Any:
 # What is answered ----------------------------------------------------------------------------------------------------
 
 
-async def _events(items: AsyncIterator[Item]) -> AsyncIterator[sse.Event]:
-    async for generation, response in items:
-        yield sse.Event(generation, wire.as_dict(response))
+async def _events(events: AsyncIterator[Event]) -> AsyncIterator[sse.Event]:
+    async for generation, data in events:
+        yield sse.Event(generation, data)
 
 
-def _answer(
-    request: Request, data: dict[str, Any], *, status: int = 200, headers: dict[str, str] | None = None
-) -> Response:
-    """A2A's own media type, unless the client asks for plain JSON (section 11.1)."""
+def _media_type(request: Request) -> str:
+    """A2A's own, unless the client asks for plain JSON (section 11.1)."""
     accept = request.headers.get("accept", "")
-    media_type = JSON if JSON in accept and A2A_JSON not in accept else A2A_JSON
-    return Response(orjson.dumps(data), status_code=status, media_type=media_type, headers=headers)
+    return JSON if JSON in accept and A2A_JSON not in accept else A2A_JSON
 
 
-def _error(
-    request: Request, error: A2AError, *, status: int | None = None, headers: dict[str, str] | None = None
-) -> Response:
-    data = http_error(error, status=status)
-    return _answer(request, data, status=data["error"]["code"], headers=headers)
+def _unauthenticated(error: Unauthenticated) -> dict[str, Any]:
+    return {"error": {"code": 401, "status": "UNAUTHENTICATED", "message": str(error), "details": []}}
 
 
-#: (method, path below an agent's address, operation, where its params are).
-PATHS: list[tuple[str, str, str, Read]] = [
+VERSION = Version(
+    number=versions.V1_0,
+    dialect=V1_0,
+    error=lambda error, status: http_error(error, status=status),
+    unauthenticated=_unauthenticated,
+    media_type=_media_type,
+)
+PATHS: list[Path] = [
     ("POST", "message:send", "SendMessage", _body),
     ("POST", "message:stream", "SendStreamingMessage", _body),
     ("GET", "tasks", "ListTasks", _list),
@@ -156,11 +188,13 @@ PATHS: list[tuple[str, str, str, Read]] = [
 PREFIXES = ("/a2a/{agent}/", "/a2a/{agent}/{tenant}/", "/", "/{tenant}/")
 
 
-def routes() -> list[Route]:
+def routes(
+    version: Version = VERSION, paths: Sequence[Path] = PATHS, prefixes: Sequence[str] = PREFIXES
+) -> list[Route]:
     """Those of every address. A path with ``:`` stands before the one that would take its end for a part of an id."""
-    ordered = sorted(PATHS, key=lambda path: ":" not in path[1])
+    ordered = sorted(paths, key=lambda path: ":" not in path[1])
     return [
-        Route(prefix + path, endpoint(operation, read), methods=[method])
-        for prefix in PREFIXES
+        Route(prefix + path, endpoint(version, operation, read), methods=[method])
+        for prefix in prefixes
         for method, path, operation, read in ordered
     ]
