@@ -1,4 +1,4 @@
-"""A version of the protocol as a binding speaks it: its methods from JSON to JSON, and its errors.
+"""A version of the protocol as a binding speaks it: its methods, from JSON to JSON.
 
 1.0's stands here; the older ones are in packages of their own.
 """
@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from tasks_app import operations
-from tasks_app.a2a import errors, wire
-from tasks_app.a2a.errors import A2AError
+from tasks_app.a2a import wire
 from tasks_app.operations import Call, Item, Params
 
 
@@ -28,11 +27,10 @@ Streaming = Callable[[Call, Params], Awaitable[AsyncIterator[Event]]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
-    """What answers once and what streams, by the binding's names for it, and the JSON of an error."""
+    """What answers once and what streams, by the binding's names for it."""
 
     unary: Mapping[str, Unary]
     streaming: Mapping[str, Streaming]
-    error: Callable[[A2AError], dict[str, Any]]
 
     def __contains__(self, method: str) -> bool:
         return method in self.unary or method in self.streaming
@@ -69,5 +67,4 @@ V1_0 = Dialect(
         name: streaming(operation, lambda item: wire.as_dict(item.response))
         for name, operation in operations.STREAMING.items()
     },
-    error=errors.jsonrpc_error,
 )

@@ -8,8 +8,8 @@ Starlette routes: nothing of Django stands between the socket and the engine her
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from typing import Any, NamedTuple
 
 import orjson
 from starlette.requests import Request
@@ -26,14 +26,27 @@ from tasks_app.a2a.errors import (
     ResourceExhaustedError,
     failed,
     invalid,
+    jsonrpc_error,
 )
+from tasks_app.a2a.v0_3.errors import jsonrpc_error as v0_3_error
 from tasks_app.a2a.v0_3.jsonrpc import V0_3
 from tasks_app.authentication import Unauthenticated
 from tasks_app.operations import Call
 
 log = logging.getLogger(__name__)
 
-DIALECTS = {versions.V1_0: V1_0, versions.V0_3: V0_3}
+
+class Version(NamedTuple):
+    """A version of the protocol over JSON-RPC; ``error`` is the error object of an error."""
+
+    dialect: Dialect
+    error: Callable[[A2AError], dict[str, Any]]
+
+
+VERSIONS = {
+    versions.V1_0: Version(V1_0, jsonrpc_error),
+    versions.V0_3: Version(V0_3, v0_3_error),
+}
 
 
 async def endpoint(request: Request, agent: str | None) -> Response:
@@ -42,7 +55,7 @@ async def endpoint(request: Request, agent: str | None) -> Response:
     Errors are JSON-RPC errors with HTTP 200, except 401, 413 and 429.
     """
     call_id: Any = None
-    dialect = V1_0
+    version = VERSIONS[versions.V1_0]
     try:
         caller = await http.caller(request)
         http.check_content_type(request)
@@ -50,29 +63,29 @@ async def endpoint(request: Request, agent: str | None) -> Response:
         call_id = _id(data)
         _check_envelope(data)
         method, params = data["method"], data.get("params") or {}
-        dialect = _dialect(versions.spoken(request.headers, request.query_params), method)
-        _check_method(method, dialect)
+        version = _version(versions.spoken(request.headers, request.query_params), method)
+        _check_method(method, version.dialect)
         call = Call(
             caller=caller,
             spec=operations.agent_at(agent, params.get("tenant")),
             method=method,
             after=sse.last_event_id(request),
         )
-        if method in dialect.streaming:
-            return sse.response(_events(call_id, await dialect.streaming[method](call, params)))
-        return _answer(call_id, {"result": await dialect.unary[method](call, params)})
+        if method in version.dialect.streaming:
+            return sse.response(_events(call_id, await version.dialect.streaming[method](call, params)))
+        return _answer(call_id, {"result": await version.dialect.unary[method](call, params)})
     except Unauthenticated as error:
         return http.unauthenticated(error)
     except http.BodyTooLarge as error:
         too_large = InvalidRequestError(f"body: {error}")
-        return _answer(call_id, {"error": dialect.error(too_large)}, status=413)
+        return _answer(call_id, {"error": version.error(too_large)}, status=413)
     except ResourceExhaustedError as error:
-        return _answer(call_id, {"error": dialect.error(error)}, status=429, headers=error.headers)
+        return _answer(call_id, {"error": version.error(error)}, status=429, headers=error.headers)
     except A2AError as error:
-        return _answer(call_id, {"error": dialect.error(error)})
+        return _answer(call_id, {"error": version.error(error)})
     except Exception:
         log.exception("JSON-RPC: a call failed")
-        return _answer(call_id, {"error": dialect.error(failed())})
+        return _answer(call_id, {"error": version.error(failed())})
 
 
 def _decoded(body: bytes) -> dict[str, Any]:
@@ -103,11 +116,11 @@ def _check_envelope(data: dict[str, Any]) -> None:
         raise invalid("params", "must be an object")
 
 
-def _dialect(version: str, method: str) -> Dialect:
+def _version(number: str, method: str) -> Version:
     """How the call is answered. Raises VersionNotSupportedError for a method of 1.0 in a call of an older version."""
     if method in V1_0:
-        versions.check(version, of=f"the method '{method}'")
-    return DIALECTS[version]
+        versions.check(number, of=f"the method '{method}'")
+    return VERSIONS[number]
 
 
 def _check_method(method: str, dialect: Dialect) -> None:

@@ -103,7 +103,7 @@ def endpoint(version: Version, method: str, read: Read) -> Callable[[Request], A
 # What a request says -------------------------------------------------------------------------------------------------
 
 
-async def _body(request: Request) -> Params:
+async def body(request: Request) -> Params:
     """The body's object; nothing is an empty one."""
     data = await http.body(request)
     if not data:
@@ -120,7 +120,7 @@ async def _body(request: Request) -> Params:
 
 
 async def _body_of_task(request: Request) -> Params:
-    return {**await _body(request), "id": request.path_params["id"]}
+    return {**await body(request), "id": request.path_params["id"]}
 
 
 async def _task(request: Request) -> Params:
@@ -176,8 +176,8 @@ VERSION = Version(
     media_type=_media_type,
 )
 PATHS: list[Path] = [
-    ("POST", "message:send", "SendMessage", _body),
-    ("POST", "message:stream", "SendStreamingMessage", _body),
+    ("POST", "message:send", "SendMessage", body),
+    ("POST", "message:stream", "SendStreamingMessage", body),
     ("GET", "tasks", "ListTasks", _list),
     ("GET", "tasks/{id}", "GetTask", _task),
     ("POST", "tasks/{id}:cancel", "CancelTask", _body_of_task),

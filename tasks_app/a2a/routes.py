@@ -9,6 +9,7 @@ from starlette.routing import Route
 
 from tasks_app import agents
 from tasks_app.a2a import agent_card, http, jsonrpc, rest
+from tasks_app.a2a.v0_3 import rest as v0_3
 from tasks_app.engine.core import Statement, Steps
 from tasks_app.web import web
 
@@ -84,6 +85,7 @@ ROUTES = [
     Route(f"/{CARD}", card),
     Route("/a2a/{agent}", call, methods=["POST"]),
     Route(f"/a2a/{{agent}}/{CARD}", card),
+    *v0_3.routes(),
     *rest.routes(),
     Route("/a2a/{agent}/{path:path}", nothing, methods=["GET", "POST", "PUT", "PATCH", "DELETE"]),
 ]

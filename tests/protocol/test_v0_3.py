@@ -6,8 +6,10 @@ from base64 import b64encode
 from typing import Any
 from uuid import UUID, uuid4
 
+import grpc
 import pytest
-from a2a.compat.v0_3 import types
+from a2a.compat.v0_3 import a2a_v0_3_pb2 as pb2
+from a2a.compat.v0_3 import a2a_v0_3_pb2_grpc, types
 from a2a.types import Message, Part, Role
 
 from tasks_app import engine
@@ -16,7 +18,7 @@ from tasks_app.models import Client, Outcome, Task
 from tasks_app.models.client import LOCAL_CLIENT
 from tasks_app.status import Lane, Priority, TaskStatus
 from tests.factory import Factory, admit
-from tests.protocol.bindings import Refused
+from tests.protocol.bindings import Refused, over_grpc
 from tests.protocol.bindings_v0_3 import BINDINGS, STREAMING, Binding
 from tests.protocol.doors import EXTENSION, Doors, each, nothing_left
 from workers.testing import OneProcess, one_process
@@ -165,7 +167,7 @@ def test_the_same_message_again_is_the_same_task(binding: Binding, local: Factor
         assert binding.call("message/send", said)["id"] == first["id"]
         changed = {**said["message"], "parts": [{"kind": "text", "text": "another"}]}
         error = refuses(binding, "InvalidParamsError", "message/send", {"message": changed, **AT_ONCE})
-    assert error.fields == {"message.messageId"}
+    assert "message.messageId" in error.message
 
 
 def test_a_message_by_task_id_goes_on_with_its_task(binding: Binding, local: Factory) -> None:
@@ -196,14 +198,11 @@ def test_as_much_history_as_is_asked_for_and_0_is_all(binding: Binding, local: F
         ({"contextId": "c" * 200}, "message.contextId"),
         ({"metadata": {EXTENSION: {"priority": "urgent"}}}, f"message.metadata.{EXTENSION}.priority"),
         ({"metadata": {EXTENSION: {"parameters": {"x": 1}}}}, f"message.metadata.{EXTENSION}.parameters"),
-        ({"referenceTaskIds": ["x"]}, "message.referenceTaskIds[0]"),
     ],
 )
 def test_a_message_that_is_none_is_refused_by_0_3s_name_of_the_field(
     binding: Binding, local: Factory, changes: dict[str, Any], field: str
 ) -> None:
-    if "referenceTaskIds" in changes and binding.name != "jsonrpc":
-        pytest.skip("0.3's proto has no references")
     if binding.name != "jsonrpc":
         field = field.replace("message.parts", "message.content")
     with nothing_left():
@@ -437,6 +436,13 @@ def test_a_configuration_of_wrong_types_is_named(doors: Doors, local: Factory, c
     assert error.fields == {field}
 
 
+def test_a_task_that_is_referred_to_is_one_of_the_clients(doors: Doors, local: Factory) -> None:
+    """0.3's proto has no references."""
+    said = {"message": message(referenceTaskIds=[str(local.pending()), "x"])}
+    error = refuses(BINDINGS["jsonrpc"](doors), "InvalidParamsError", "message/send", said)
+    assert error.fields == {"message.referenceTaskIds[1]"}
+
+
 def test_nulls_are_fields_that_were_left_out(doors: Doors, local: Factory) -> None:
     """As clients write them that dump their models whole."""
     said = message(contextId=None, taskId=None, metadata=None, extensions=None, referenceTaskIds=None)
@@ -445,3 +451,100 @@ def test_nulls_are_fields_that_were_left_out(doors: Doors, local: Factory) -> No
     params = {"message": said, "configuration": {"blocking": False, **empty}, "metadata": None}
     task = BINDINGS["jsonrpc"](doors).call("message/send", params)
     assert task["status"]["state"] == "submitted"
+
+
+# HTTP+JSON and gRPC --------------------------------------------------------------------------------------------------
+
+
+def body(**changes: Any) -> dict[str, Any]:
+    """A request in the JSON of 0.3's protobuf, with changes to its message; what is changed to ``...`` is left out."""
+    whole = {"messageId": str(uuid4()), "role": "ROLE_USER", "content": [{"text": "hello"}], **changes}
+    return {"message": {name: value for name, value in whole.items() if value is not ...}}
+
+
+@pytest.mark.parametrize("path", ["/v1/", "/a2a/echo/v1/"])
+@pytest.mark.parametrize("version", [{}, {"a2a-version": "0.3"}])
+def test_the_paths_of_0_3_stand_below_every_address(
+    doors: Doors, local: Factory, path: str, version: dict[str, str]
+) -> None:
+    configuration = {"configuration": {"blocking": False}}
+    reply = doors.send("POST", f"{path}message:send", json={**body(), **configuration}, headers=version)
+    assert (reply.status_code, reply.headers["content-type"]) == (200, "application/json")
+    task = reply.json()["task"]
+    assert task["status"]["state"] == "TASK_STATE_SUBMITTED"
+    for names in ("historyLength", "history_length"):
+        reply = doors.send("GET", f"{path}tasks/{task['id']}?{names}=1", headers=version)
+        assert reply.json()["history"][0]["content"] == [{"text": "hello"}]
+    doors.once_followed(UUID(task["id"]), lambda: engine.run(engine.request_cancel, [UUID(task["id"])], by="a test"))
+    assert "TASK_STATE_CANCELLED" in doors.send("GET", f"{path}tasks/{task['id']}:subscribe", headers=version).text
+
+
+@pytest.mark.parametrize("version", ["1.0", "0.2", "2.0"])
+def test_the_paths_of_0_3_are_of_0_3(doors: Doors, local: Factory, version: str) -> None:
+    with nothing_left():
+        reply = doors.send("POST", "/a2a/echo/v1/message:send", json=body(), headers={"a2a-version": version})
+    assert (reply.status_code, reply.json()["type"]) == (400, "VersionNotSupportedError")
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        *[({"role": value}, "message.role") for value in each("user", "ROLE_AGENT", "ROLE_UNSPECIFIED", ..., 7)],
+        *[({"content": value}, "message.content") for value in each(..., [], "x", 5)],
+        *[({"content": [value]}, "message.content[0]") for value in each({}, {"kind": "text"}, {"metadata": {}})],
+        *[
+            ({"content": [{"file": {"fileWithBytes": value}}]}, "message.content[0].file.fileWithBytes")
+            for value in each("!", "QQ=", "QQQQQ")
+        ],
+        ({"content": [{"file": {}}]}, "message.content[0].file"),
+        ({"messageId": 5}, "message.messageId"),
+    ],
+)
+def test_a_body_that_is_none_is_refused_by_its_protos_names(
+    doors: Doors, local: Factory, changes: dict[str, Any], field: str
+) -> None:
+    with nothing_left():
+        reply = doors.send("POST", "/v1/message:send", json=body(**changes))
+    assert (reply.status_code, reply.json()["type"]) == (400, "InvalidParamsError")
+    assert [item["field"] for item in reply.json()["data"]["errors"]] == [field]
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b"[]", b"5", b"{", b"\xff", b'{"message": 5}', b'{"configuration": 5}'])
+def test_a_body_that_is_nothing_is_refused(doors: Doors, local: Factory, data: bytes) -> None:
+    with nothing_left():
+        reply = doors.send("POST", "/v1/message:send", content=data, headers={"content-type": "application/json"})
+    assert reply.status_code == 400
+    assert reply.json()["message"]
+
+
+@pytest.mark.parametrize("length", ["x", "1.5", "-1", "²", "9" * 30])
+def test_a_history_length_that_is_none_is_refused(doors: Doors, local: Factory, length: str) -> None:
+    reply = doors.send("GET", f"/v1/tasks/{local.pending()}", params={"historyLength": length})
+    assert reply.status_code == 400
+    assert reply.json()["data"]["errors"][0]["field"].endswith("historyLength")
+
+
+def test_a_configuration_of_the_proto_that_does_not_say_blocking_says_false(doors: Doors, local: Factory) -> None:
+    """A bool of proto3 is never unset; a whole configuration that is left out says nothing, and blocks."""
+    asked = {**body(), "configuration": {"acceptedOutputModes": ["text/plain"]}}
+    assert doors.send("POST", "/v1/message:send", json=asked).json()["task"]["status"]["state"].endswith("SUBMITTED")
+
+
+@pytest.mark.parametrize("content", [b"\x00\xff\x10 no base64", b"QQ=="])
+def test_the_bytes_of_a_file_are_base64_text_or_else_the_bytes(doors: Doors, local: Factory, content: bytes) -> None:
+    """The SDK's clients of 0.3 send the text, the proto means the bytes."""
+    part = {"file": {"fileWithBytes": b64encode(content).decode(), "mimeType": "text/plain"}}
+    task = doors.send("POST", "/v1/message:send", json={**body(content=[part]), "configuration": {}}).json()["task"]
+    (said,) = Task.objects.get(id=task["id"]).messages
+    assert said.parts[0].raw == (b"A" if content == b"QQ==" else content)
+
+
+def test_a_name_over_grpc_is_that_of_a_task(doors: Doors, local: Factory) -> None:
+    async def ask(channel: grpc.aio.Channel) -> Any:
+        stub: Any = a2a_v0_3_pb2_grpc.A2AServiceStub(channel)  # type: ignore[no-untyped-call]
+        return await stub.GetTask(pb2.GetTaskRequest(name=str(uuid4())))
+
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        doors.ask(lambda _: over_grpc(ask))
+    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert caught.value.details() == "InvalidParamsError: name: must be of the form tasks/*"

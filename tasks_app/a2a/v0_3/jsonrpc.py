@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tasks_app.a2a.dialect import Dialect, streaming, unary
-from tasks_app.a2a.v0_3 import errors, methods, results
+from tasks_app.a2a.v0_3 import methods, results
 
 V0_3 = Dialect(
     unary={name: unary(method, results.as_json) for name, method in methods.UNARY.items()},
@@ -11,5 +11,4 @@ V0_3 = Dialect(
         name: streaming(method, lambda item: results.as_json(results.event(item)))
         for name, method in methods.STREAMING.items()
     },
-    error=errors.jsonrpc_error,
 )
