@@ -33,7 +33,7 @@ from tasks_app.a2a.errors import (
     UnsupportedOperationError,
     invalid,
 )
-from tasks_app.a2a.wire import Submitted
+from tasks_app.a2a.wire import Event, Submitted
 from tasks_app.agents import AgentSpec
 from tasks_app.authentication import Caller
 from tasks_app.engine import FollowUp, NewTask
@@ -43,6 +43,8 @@ from tasks_app.waiting import waiting_for
 from tasks_app.web import web
 
 Params = Mapping[str, Any]
+#: Where the stream of a message ends: its turn is over, and the client's next one needs a request of its own.
+ASKS = frozenset({TaskStatus.INPUT_REQUIRED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +61,11 @@ class Item(NamedTuple):
     """What a stream sends next; ``generation`` is its place, which a client may name to go on from there."""
 
     generation: int
-    response: StreamResponse | Submitted
+    response: StreamResponse | Submitted | Event
+
+
+#: None where nothing came for a while.
+Items = AsyncIterator[Item | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +116,7 @@ async def send_message(call: Call, params: Params) -> SendMessageResponse | Subm
     return await _sent(call, task_id, asked)
 
 
-async def send_streaming_message(call: Call, params: Params) -> AsyncIterator[Item]:
+async def send_streaming_message(call: Call, params: Params) -> Items:
     """Accepts the message; the task first, then its events in order, until it has ended or needs input.
 
     While it needs authorisation the stream stays open, since that may come by another way (section 7.6.1).
@@ -118,20 +124,21 @@ async def send_streaming_message(call: Call, params: Params) -> AsyncIterator[It
     asked = await _asked(call, params)
     accepted = await _accept(call, asked)
     if isinstance(accepted, Submitted):
-        return _stream_new(accepted)
+        place = _Place(task_id=accepted.task_id, context_id=accepted.context_id, after=1, until=1, ends_at=ASKS)
+        return _stream(Item(1, accepted), place)
     record = await _record(call, accepted, history=asked.history_length != 0)
     first = Item(record.generation, StreamResponse(task=await _task(record, asked.history_length)))
-    return _stream(call, record, first, ends_at=frozenset({TaskStatus.INPUT_REQUIRED}))
+    return _stream_of(call, record, first, ends_at=ASKS)
 
 
-async def subscribe_to_task(call: Call, params: Params) -> AsyncIterator[Item]:
+async def subscribe_to_task(call: Call, params: Params) -> Items:
     """The task as it is, then its events in order, until it has ended; or the events after ``call.after``."""
     request = parse.proto(params, SubscribeToTaskRequest(), path="params")
     record = await _record(call, _task_id(request))
     if record.status in TERMINAL and (call.after is None or call.after >= record.generation):
         raise UnsupportedOperationError(f"task {record.id} has ended: there is nothing to subscribe to")
     first = Item(record.generation, StreamResponse(task=await _task(record, None)))
-    return _stream(call, record, first, ends_at=frozenset())
+    return _stream_of(call, record, first, ends_at=frozenset())
 
 
 async def get_task(call: Call, params: Params) -> Task:
@@ -171,7 +178,7 @@ UNARY: dict[str, Callable[[Call, Params], Awaitable[Any]]] = {
     "ListTasks": list_tasks,
     "CancelTask": cancel_task,
 }
-STREAMING: dict[str, Callable[[Call, Params], Awaitable[AsyncIterator[Item]]]] = {
+STREAMING: dict[str, Callable[[Call, Params], Awaitable[Items]]] = {
     "SendStreamingMessage": send_streaming_message,
     "SubscribeToTask": subscribe_to_task,
 }
@@ -246,28 +253,46 @@ async def _accept(call: Call, asked: Asked) -> Submitted | UUID:
     )
 
 
-async def _stream_new(submitted: Submitted) -> AsyncIterator[Item]:
-    """Of a task that was accepted just now."""
-    yield Item(1, submitted)
-    async for event in web().follow(submitted.task_id, after=1):
-        yield Item(event.generation, wire.event(event, context_id=submitted.context_id))
-        if event.kind == "status" and event.status == TaskStatus.INPUT_REQUIRED:
-            return
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """Where a stream begins, and where it ends but with its task: in one of the states, from ``until`` on."""
+
+    task_id: UUID
+    context_id: str
+    after: int
+    until: int
+    ends_at: frozenset[TaskStatus]
+    ended: bool = False
 
 
-async def _stream(
-    call: Call, record: TaskRecord, first: Item, *, ends_at: frozenset[TaskStatus]
-) -> AsyncIterator[Item]:
-    """``first``, unless the client goes on from an event it names, and what comes after."""
-    after = record.generation if call.after is None else min(call.after, record.generation)
-    if call.after is None:
+async def _stream(first: Item | None, place: _Place) -> Items:
+    """``first``, and the events from the place on."""
+    if first is not None:
         yield first
-    if after == record.generation and record.status in TERMINAL | ends_at:
+    del first  # an open stream keeps nothing of what it has sent
+    if place.ended:
         return
-    async for event in web().follow(record.id, after=after):
-        yield Item(event.generation, wire.event(event, context_id=record.context_id))
-        if event.kind == "status" and event.status in ends_at and event.generation >= record.generation:
+    async for event in web().follow(place.task_id, after=place.after):
+        if event is None:
+            yield None
+            continue
+        yield Item(event.generation, Event(event, place.context_id))
+        if event.kind == "status" and event.status in place.ends_at and event.generation >= place.until:
             return
+
+
+def _stream_of(call: Call, record: TaskRecord, first: Item, *, ends_at: frozenset[TaskStatus]) -> Items:
+    """The task as it is and what comes after; or the events after the one that the client names."""
+    after = record.generation if call.after is None else min(call.after, record.generation)
+    place = _Place(
+        task_id=record.id,
+        context_id=record.context_id,
+        after=after,
+        until=record.generation,
+        ends_at=ends_at,
+        ended=after == record.generation and record.status in TERMINAL | ends_at,
+    )
+    return _stream(first if call.after is None else None, place)
 
 
 async def _record(call: Call, task_id: UUID, *, history: bool = True, artifacts: bool = True) -> TaskRecord:

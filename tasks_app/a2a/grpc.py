@@ -26,9 +26,9 @@ from google.rpc.status_pb2 import Status
 from tasks_app import operations
 from tasks_app.a2a import parse, versions
 from tasks_app.a2a.errors import A2AError, ResourceExhaustedError, details, failed, invalid, mapped
-from tasks_app.a2a.wire import Submitted
+from tasks_app.a2a.wire import Event, Submitted
 from tasks_app.authentication import CHALLENGE, Unauthenticated
-from tasks_app.operations import Call, Item, Params
+from tasks_app.operations import Call, Params
 from tasks_app.web import web
 
 log = logging.getLogger(__name__)
@@ -62,11 +62,10 @@ class Method:
         """The operation's events."""
         try:
             params = self._params(data)
-            items: AsyncIterator[Item] = await operations.STREAMING[self.name](
-                await self._call(params, context), params
-            )
+            items = await operations.STREAMING[self.name](await self._call(params, context), params)
             async for item in items:
-                yield self._answer(item.response)
+                if item is not None:  # HTTP/2 keeps a silent connection alive by itself
+                    yield self._answer(item.response)
         except Exception as error:
             await refuse(context, error)
 
@@ -90,6 +89,8 @@ class Method:
         return Call(caller=caller, spec=spec, method=self.name)
 
     def _answer(self, result: Any) -> Proto:
+        if isinstance(result, Event):
+            return result.proto()
         return self.answers(task=result.task()) if isinstance(result, Submitted) else result
 
 

@@ -26,7 +26,7 @@ from tasks_app.a2a.errors import (
     jsonrpc_error,
 )
 from tasks_app.authentication import Unauthenticated
-from tasks_app.operations import Call, Item
+from tasks_app.operations import Call, Items
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ async def endpoint(request: Request, agent: str | None) -> Response:
         )
         if method in operations.STREAMING:
             items = await operations.STREAMING[method](call, params)
-            return sse.response(_events(call_id, items))
+            return sse.Stream(_events(call_id, items))
         return _answer(call_id, result=wire.as_dict(await operations.UNARY[method](call, params)))
     except Unauthenticated as error:
         return http.unauthenticated(error)
@@ -103,9 +103,10 @@ def _check_method(method: str, version: str) -> None:
     versions.check(version, of=f"the method '{method}'")
 
 
-async def _events(call_id: Any, items: AsyncIterator[Item]) -> AsyncIterator[sse.Event]:
-    async for generation, response in items:
-        yield sse.Event(generation, {"jsonrpc": "2.0", "id": call_id, "result": wire.as_dict(response)})
+async def _events(call_id: Any, items: Items) -> AsyncIterator[bytes | None]:
+    head = b'{"jsonrpc":"2.0","id":%b,"result":' % orjson.dumps(call_id)
+    async for item in items:
+        yield item and sse.event(item.generation, head + wire.as_json(item.response) + b"}")
 
 
 def _answer(

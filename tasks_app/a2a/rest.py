@@ -28,7 +28,7 @@ from tasks_app.a2a.errors import (
     invalid,
 )
 from tasks_app.authentication import CHALLENGE, Unauthenticated
-from tasks_app.operations import Call, Item, Params
+from tasks_app.operations import Call, Items, Params
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ def endpoint(method: str, read: Read) -> Callable[[Request], Awaitable[Response]
             operations.agent_at(spec.name, params.get("tenant"))
             call = Call(caller=caller, spec=spec, method=method, after=sse.last_event_id(request))
             if method in operations.STREAMING:
-                return sse.response(_events(await operations.STREAMING[method](call, params)))
+                return sse.Stream(_events(await operations.STREAMING[method](call, params)))
             return _answer(request, wire.as_dict(await operations.UNARY[method](call, params)))
         except Unauthenticated as error:
             body = {"code": 401, "status": "UNAUTHENTICATED", "message": str(error), "details": []}
@@ -121,9 +121,9 @@ def _value(name: str, text: str, field: FieldDescriptor) -> Any:
 # What is answered ----------------------------------------------------------------------------------------------------
 
 
-async def _events(items: AsyncIterator[Item]) -> AsyncIterator[sse.Event]:
-    async for generation, response in items:
-        yield sse.Event(generation, wire.as_dict(response))
+async def _events(items: Items) -> AsyncIterator[bytes | None]:
+    async for item in items:
+        yield item and sse.event(item.generation, wire.as_json(item.response))
 
 
 def _answer(

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import quote
 from uuid import UUID
 
+import orjson
 from a2a.types import Message, TaskArtifactUpdateEvent
 from google.protobuf.json_format import MessageToDict
 from starlette.requests import Request
@@ -57,7 +58,7 @@ async def events(request: Request) -> Response:
     if record.status in TERMINAL and last >= record.generation:
         # What a browser takes as: there is nothing more, do not ask again.
         return Response(status_code=204)
-    return sse.response(_follow(task_id, min(last, record.generation)))
+    return sse.Stream(_follow(task_id, min(last, record.generation)))
 
 
 async def content(request: Request) -> Response:
@@ -84,9 +85,12 @@ async def content(request: Request) -> Response:
     return Response(b"".join(bytes(row[4]) for row in rows), media_type=media_type, headers=headers)
 
 
-async def _follow(task_id: UUID, after: int) -> AsyncIterator[sse.Event]:
+async def _follow(task_id: UUID, after: int) -> AsyncIterator[bytes | None]:
     async for event in web().follow(task_id, after=after):
-        yield sse.Event(event.generation, _as_dict(event), event.kind)
+        if event is None:
+            yield None
+        else:
+            yield sse.event(event.generation, orjson.dumps(_as_dict(event)), name=event.kind)
 
 
 def _as_dict(event: EventRecord) -> dict[str, Any]:
