@@ -30,6 +30,10 @@ A2A_PUBLIC_URL = env.str("A2A_PUBLIC_URL", default="")
 #: Served over TLS (behind a proxy): secure cookies, HSTS, redirect to https.
 A2A_TLS = env.bool("A2A_TLS", default=not (DEBUG or A2A_OPEN_MODE))
 
+# --- Who may ask (beside clients' API keys) -------------------------------------------------------------------------
+#: Issuers of bearer tokens that are accepted, as a JSON list of objects; see ``tokens.Issuer`` for their fields.
+A2A_JWT_ISSUERS = env.str("A2A_JWT_ISSUERS", default="")
+
 # --- Agents ---------------------------------------------------------------------------------------------------------
 BUILT_IN_AGENTS = ["workers.agents.basic", "workers.agents.imaging"]
 #: More agents: dotted paths of modules on the Python path, comma-separated.
@@ -202,7 +206,7 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = A2A_MAX_BODY_BYTES
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["tasks_app.api.authentication.ClientAuthentication"],
-    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_PERMISSION_CLASSES": ["tasks_app.api.permissions.HasScopes"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["tasks_app.api.parsers.FastJSONParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
@@ -236,6 +240,7 @@ UNFOLD = {
     "SITE_HEADER": "A2A task manager",
     "SITE_SYMBOL": "conversion_path",
     "SITE_URL": None,
+    "ENVIRONMENT": "tasks_app.admin.site.environment",
     "SHOW_HISTORY": False,
     "SHOW_BACK_BUTTON": True,
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "tasks_app.admin.site.favicon"}],

@@ -19,7 +19,7 @@ from django.db import Error as DatabaseError
 from django.db import connections
 from django.db.backends.postgresql.base import DatabaseWrapper
 
-from tasks_app import agents
+from tasks_app import agents, tokens
 from tasks_app.brokers import options
 
 #: Names stand in addresses and in queues' arguments: those of DNS labels.
@@ -197,6 +197,17 @@ def public_url(**_: Any) -> list[CheckMessage]:
     if settings.A2A_TLS and parts.scheme == "http":
         hint = "Every request would be redirected to https, and a redirected POST loses its body. Use https there."
         return [Warning("A2A_TLS is on, but A2A_PUBLIC_URL begins with http://.", hint=hint, id="a2a.W005")]
+    return []
+
+
+@register
+def token_issuers(**_: Any) -> list[CheckMessage]:
+    """E020 for issuers that cannot be read."""
+    try:
+        tokens.issuers(settings.A2A_JWT_ISSUERS)
+    except ValueError as error:
+        hint = "docs/authentication.md shows one, with all of its fields."
+        return [Error(f"A2A_JWT_ISSUERS cannot be read: {error}.", hint=hint, id="a2a.E020")]
     return []
 
 

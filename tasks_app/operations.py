@@ -19,7 +19,7 @@ from tasks_app.a2a.errors import (
 )
 from tasks_app.a2a.extension import TaskOptions
 from tasks_app.agents import AgentSpec
-from tasks_app.authentication import Caller
+from tasks_app.authentication import Caller, check_scopes
 from tasks_app.engine import Created, NewTask
 from tasks_app.policies import Resources
 
@@ -69,8 +69,10 @@ def new_task(
     """The task that this message asks for, checked against its agent; not yet stored.
 
     ``options_path`` is what stands before the names of the options in the request, for errors.
-    Raises InvalidParamsError, ContentTypeNotSupportedError, TaskNotFoundError or UnsupportedOperationError.
+    Raises InvalidParamsError, ContentTypeNotSupportedError, TaskNotFoundError or UnsupportedOperationError; Forbidden
+    if the caller lacks a scope for what it asks.
     """
+    _check_skill(caller, spec, options, f"{options_path}skill")
     if message.task_id:
         # A follow-up: turns of a task are not there yet, and what is not there cannot be named.
         task_id(message.task_id)
@@ -116,6 +118,13 @@ def accepted(created: Created, caller: Caller) -> Created:
         waiting = f"at most {caller.max_queued} of your tasks may wait"
         raise ResourceExhaustedError("max_queued", waiting, retry_after_s=QUEUE_RETRY_S)
     return created
+
+
+def _check_skill(caller: Caller, spec: AgentSpec, options: TaskOptions, path: str) -> None:
+    try:
+        check_scopes(caller, spec, options.skill, write=True)
+    except agents.UnknownSkill as error:
+        raise invalid(path, str(error)) from error
 
 
 def _check_content(spec: AgentSpec, message: Message) -> None:

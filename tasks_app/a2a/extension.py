@@ -18,8 +18,8 @@ from tasks_app.a2a.parse import json_object
 from tasks_app.status import Priority
 
 URI = "urn:a2a-task-manager:task-options:v1"
-DESCRIPTION = "Priority, timeout, start deadline, earliest start, parameters and resources of a task."
-FIELDS = ("priority", "timeout_s", "start_deadline_s", "run_after", "parameters", "resources")
+DESCRIPTION = "Skill, priority, timeout, start deadline, earliest start, parameters and resources of a task."
+FIELDS = ("skill", "priority", "timeout_s", "start_deadline_s", "run_after", "parameters", "resources")
 #: The longest timeout or start deadline that may be asked for, in seconds: 30 days.
 TIMEOUT_MAX_S = 30 * 86_400.0
 #: Of an earliest start: what stays an instant in PostgreSQL and in Python, whatever is added or taken away.
@@ -28,8 +28,12 @@ RUN_AFTER_YEARS = (1970, 2999)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskOptions:
-    """How a task is to be run; None means the agent's default."""
+    """How a task is to be run; None means the agent's default.
 
+    ``skill`` is the id of the skill that is asked for; empty: whichever the agent takes.
+    """
+
+    skill: str = ""
     priority: Priority = Priority.NORMAL
     timeout_s: float | None = None
     start_deadline_s: float | None = None
@@ -41,7 +45,8 @@ class TaskOptions:
     def asked(self) -> dict[str, Any]:
         """What was said of that for which the agent has a default."""
         said = {"timeout_s": self.timeout_s, "start_deadline_s": self.start_deadline_s}
-        return {**said, "resources": self.resources}
+        # Left out where it was not said: what was asked before there were skills is still the same request.
+        return {**said, "resources": self.resources, **({"skill": self.skill} if self.skill else {})}
 
 
 def parse(data: Any, *, path: str) -> TaskOptions:
@@ -55,6 +60,7 @@ def parse(data: Any, *, path: str) -> TaskOptions:
     if unknown:
         raise invalid(_join(path, unknown[0]), f"unknown; there are: {', '.join(FIELDS)}")
     return TaskOptions(
+        skill=_skill(data.get("skill"), _join(path, "skill")),
         priority=_priority(data.get("priority"), _join(path, "priority")),
         timeout_s=_seconds(data.get("timeout_s"), _join(path, "timeout_s")),
         start_deadline_s=_seconds(data.get("start_deadline_s"), _join(path, "start_deadline_s")),
@@ -66,6 +72,14 @@ def parse(data: Any, *, path: str) -> TaskOptions:
 
 def _join(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
+
+
+def _skill(value: Any, path: str) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, str) or not value:
+        raise invalid(path, "must be the id of one of the agent's skills")
+    return value
 
 
 def _priority(value: Any, path: str) -> Priority:

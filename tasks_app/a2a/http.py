@@ -8,7 +8,7 @@ from django.conf import settings
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from tasks_app.authentication import CHALLENGE, Caller, Unauthenticated
+from tasks_app.authentication import Caller, Forbidden, Unauthenticated
 from tasks_app.web import web
 
 
@@ -46,8 +46,9 @@ def refused(status: int, detail: str, *errors: dict[str, str], headers: Mapping[
     return JSONResponse({"detail": detail, "errors": errors}, status_code=status, headers=headers)
 
 
-def unauthenticated(error: Unauthenticated) -> Response:
-    return refused(401, str(error), headers={"WWW-Authenticate": CHALLENGE})
+def denied(error: Unauthenticated | Forbidden) -> Response:
+    """401 or 403, with what the client would need (RFC 6750, section 3)."""
+    return refused(401 if isinstance(error, Unauthenticated) else 403, str(error), headers=error.headers)
 
 
 def base_url(request: Request) -> str:

@@ -41,7 +41,7 @@ from tasks_app.a2a.errors import (
     jsonrpc_error,
 )
 from tasks_app.agents import AgentSpec
-from tasks_app.authentication import Caller, Unauthenticated
+from tasks_app.authentication import Caller, Forbidden, Unauthenticated, check_scopes
 from tasks_app.engine import Created, NewTask
 from tasks_app.status import INTERRUPTED, TERMINAL, TaskStatus
 from tasks_app.waiting import waiting_for
@@ -51,6 +51,8 @@ log = logging.getLogger(__name__)
 
 VERSION = "1.0"
 KEEP_ALIVE_S = 15
+#: The methods that change nothing.
+READS = ("GetTask",)
 #: The wire's names of the states that end a stream.
 ENDS = {TaskState.Name(wire.STATES[status]) for status in TERMINAL | INTERRUPTED}
 
@@ -77,7 +79,7 @@ class Asked:
 
 
 async def endpoint(request: Request, spec: AgentSpec) -> Response:
-    """Answers one POST to an agent's address. Errors are JSON-RPC errors with HTTP 200, except 401, 413 and 429."""
+    """Answers one POST to an agent's address. Errors are JSON-RPC errors with HTTP 200, but for 401, 403, 413, 429."""
     call_id: Any = None
     try:
         caller = await http.caller(request)
@@ -87,11 +89,12 @@ async def endpoint(request: Request, spec: AgentSpec) -> Response:
         _check_envelope(data)
         _check_version(request)
         call = Call(caller, spec, data["method"], data.get("params") or {}, call_id)
+        check_scopes(caller, write=call.method not in READS)
         if call.method == "SendStreamingMessage":
             return await _stream(call)
         return _answer(call_id, result=await _operation(call.method)(call))
-    except Unauthenticated as error:
-        return http.unauthenticated(error)
+    except (Unauthenticated, Forbidden) as error:
+        return http.denied(error)
     except http.BodyTooLarge as error:
         return _answer(call_id, error=InvalidRequestError(f"body: {error}"), status=413)
     except ResourceExhaustedError as error:

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from tasks_app import operations, reads
 from tasks_app.a2a import http
 from tasks_app.a2a.errors import TaskNotFoundError
-from tasks_app.authentication import Unauthenticated
+from tasks_app.authentication import Forbidden, Unauthenticated, check_scopes
 from tasks_app.engine.core import Statement, Steps
 from tasks_app.reads import EventRecord
 from tasks_app.status import TERMINAL
@@ -44,10 +44,11 @@ async def events(request: Request) -> Response:
     ``Last-Event-ID``; ends with the terminal one. 204 if that was the last."""
     try:
         caller = await http.caller(request)
+        check_scopes(caller, write=False)
         task_id = operations.task_id(request.path_params["task_id"])
         record = await web().read(reads.task, task_id, client_id=caller.client_id, history=False, artifacts=False)
-    except Unauthenticated as error:
-        return http.unauthenticated(error)
+    except (Unauthenticated, Forbidden) as error:
+        return http.denied(error)
     except TaskNotFoundError:
         record = None
     if record is None:
@@ -66,10 +67,11 @@ async def content(request: Request) -> Response:
     """``GET /api/v1/artifacts/<id>/content``: the bytes of an artifact."""
     try:
         caller = await http.caller(request)
+        check_scopes(caller, write=False)
         artifact_id = UUID(request.path_params["artifact_id"])
         rows = await web().read(_content, artifact_id, client_id=caller.client_id)
-    except Unauthenticated as error:
-        return http.unauthenticated(error)
+    except (Unauthenticated, Forbidden) as error:
+        return http.denied(error)
     except ValueError:
         rows = []
     if not rows:

@@ -25,7 +25,7 @@ from tasks_app.api.serializers import (
     TaskDetailSerializer,
     TaskSerializer,
 )
-from tasks_app.authentication import Caller
+from tasks_app.authentication import Caller, check_scopes
 from tasks_app.engine import Created, NewTask
 from tasks_app.models import Task
 from tasks_app.status import TERMINAL
@@ -133,6 +133,7 @@ class TaskViewSet(ReadOnlyModelViewSet[Task]):
             raise UnsupportedOperationError(f"task {task.id} is {task.status}; only what has ended can be run again")
         if task.agent not in lanes:
             raise UnsupportedOperationError(f"task {task.id} cannot be run again: there is no agent '{task.agent}' now")
+        check_scopes(self._caller, agents.get(task.agent), write=True)
         throttle.check(self._caller)
         created = engine.run(engine.rerun, [task.id], lanes=lanes, max_queued=self._caller.max_queued)
         if not created:
