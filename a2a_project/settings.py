@@ -27,6 +27,15 @@ SECRET_KEY = env.str("A2A_SECRET_KEY", default="insecure-open-mode-only" if A2A_
 ALLOWED_HOSTS = env.list("A2A_ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 #: Where clients reach this server: the base of the addresses in agent cards. Empty: taken from each request.
 A2A_PUBLIC_URL = env.str("A2A_PUBLIC_URL", default="")
+#: Where clients reach the gRPC server, as cards name it: host:port. Empty: no card names it.
+A2A_GRPC_PUBLIC_URL = env.str("A2A_GRPC_PUBLIC_URL", default="")
+#: Who provides the agents, as their cards say it: an organisation's name, and its website. Both or none.
+A2A_PROVIDER_NAME = env.str("A2A_PROVIDER_NAME", default="")
+A2A_PROVIDER_URL = env.str("A2A_PROVIDER_URL", default="")
+#: The private key that signs agent cards: the path of a PEM file, or the PEM itself. Empty: they are not signed.
+A2A_CARD_SIGNING_KEY = env.str("A2A_CARD_SIGNING_KEY", default="")
+#: The key's name in signatures. Empty: its thumbprint.
+A2A_CARD_SIGNING_KID = env.str("A2A_CARD_SIGNING_KID", default="")
 #: Served over TLS (behind a proxy): secure cookies, HSTS, redirect to https.
 A2A_TLS = env.bool("A2A_TLS", default=not (DEBUG or A2A_OPEN_MODE))
 

@@ -211,6 +211,33 @@ def token_issuers(**_: Any) -> list[CheckMessage]:
     return []
 
 
+@register
+def agent_cards(**_: Any) -> list[CheckMessage]:
+    """E021 for half a provider, E022 for a key that cannot sign, E023 for a card that lacks what A2A requires."""
+    # Here, because only the web process needs them.
+    from tasks_app.a2a import agent_card, card_signing
+
+    if bool(settings.A2A_PROVIDER_NAME) != bool(settings.A2A_PROVIDER_URL):
+        text = "Of A2A_PROVIDER_NAME and A2A_PROVIDER_URL only one is set."
+        return [Error(text, hint="A card names both, or no provider.", id="a2a.E021")]
+    try:
+        card_signing.signer(settings.A2A_CARD_SIGNING_KEY, settings.A2A_CARD_SIGNING_KID)
+    except (OSError, ValueError) as error:
+        hint = "openssl ecparam -name prime256v1 -genkey -noout -out card.pem"
+        text = f"A2A_CARD_SIGNING_KEY cannot sign: {type(error).__name__}: {error}."
+        return [Error(text, hint=hint, id="a2a.E022")]
+    if token_issuers():
+        return []
+    found: list[CheckMessage] = []
+    site = agent_card.Site.at("https://localhost")
+    for name, spec in sorted(agents.registered().items()):
+        lacks = agent_card.missing(agent_card.public(spec, site))
+        if lacks:
+            hint = "Declare it; A2A 1.0, section 4.4, says what each is."
+            found.append(Error(f"The card of '{name}' lacks {', '.join(lacks)}.", hint=hint, id="a2a.E023"))
+    return found
+
+
 @register(Tags.security, deploy=True)
 def open_mode_in_production(**_: Any) -> list[CheckMessage]:
     """E012: a deployment never runs in the open mode."""

@@ -10,6 +10,7 @@ from a2a.utils.errors import (
     JSON_RPC_ERROR_CODE_MAP,
     A2AError,
     ContentTypeNotSupportedError,
+    ExtensionSupportRequiredError,
     InternalError,
     InvalidParamsError,
     InvalidRequestError,
@@ -25,6 +26,7 @@ from a2a.utils.errors import (
 __all__ = [
     "A2AError",
     "ContentTypeNotSupportedError",
+    "ExtensionSupportRequiredError",
     "InternalError",
     "InvalidParamsError",
     "InvalidRequestError",

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import time
 from collections.abc import Mapping
+from datetime import UTC
+from email.utils import formatdate, parsedate_to_datetime
 
 from django.conf import settings
 from starlette.requests import Request
@@ -10,6 +14,9 @@ from starlette.responses import JSONResponse, Response
 
 from tasks_app.authentication import Caller, Forbidden, Unauthenticated
 from tasks_app.web import web
+
+#: When this process began: what it serves of its settings is as old.
+STARTED_AT_S = int(time.time())
 
 
 class BodyTooLarge(Exception):
@@ -54,3 +61,33 @@ def denied(error: Unauthenticated | Forbidden) -> Response:
 def base_url(request: Request) -> str:
     """Where this client reaches the server."""
     return settings.A2A_PUBLIC_URL.rstrip("/") or f"{request.url.scheme}://{request.url.netloc}"
+
+
+def tag(content: bytes) -> str:
+    """The strong ETag of what is served."""
+    return f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+
+
+def cached(request: Request, body: bytes, *, etag: str, max_age_s: int) -> Response:
+    """JSON that changes only with the server's settings, or 304 if the client has it (RFC 9110, section 13)."""
+    headers = {
+        "ETag": etag,
+        "Cache-Control": f"public, max-age={max_age_s}",
+        "Last-Modified": formatdate(STARTED_AT_S, usegmt=True),
+    }
+    if _has_it(request, etag):
+        return Response(status_code=304, headers=headers)
+    return Response(body, media_type="application/json", headers=headers)
+
+
+def _has_it(request: Request, etag: str) -> bool:
+    """By its tags, compared weakly; by the time only where it names none (RFC 9110, section 13.2.2)."""
+    tags = request.headers.getlist("if-none-match")
+    if tags:
+        wanted = {tag.strip().removeprefix("W/") for tag in ",".join(tags).split(",")}
+        return etag.removeprefix("W/") in wanted or "*" in wanted
+    try:
+        since = parsedate_to_datetime(request.headers.get("if-modified-since", ""))
+    except ValueError:
+        return False
+    return (since if since.tzinfo else since.replace(tzinfo=UTC)).timestamp() >= STARTED_AT_S
