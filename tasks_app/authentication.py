@@ -30,7 +30,7 @@ USED_EVERY = timedelta(minutes=1)
 KEY_PREFIX = "a2a_"
 REALM = 'Bearer realm="a2a"'
 #: A proxy adds one of these; then the peer's address says nothing of who asks.
-FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
+FORWARDED = frozenset({"forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via"})
 #: What may not stand in a quoted text of a challenge (RFC 6750, section 3).
 _UNQUOTABLE = re.compile(r"[^ !#-\[\]-~]")
 
@@ -161,7 +161,7 @@ def _cache_key(headers: Mapping[str, str], peer: str | None) -> bytes:
     # Namespaces, so that no credential reads like another kind, or like an address.
     credential = _credential(headers)
     if credential is None:
-        return ApiKey.hash(f"peer {peer} {is_from_here(headers, peer)}")
+        return ApiKey.hash(f"peer {peer} {FORWARDED.isdisjoint(headers)}")
     return ApiKey.hash(f"{'bearer' if credential.is_bearer else 'key'} {credential.text}")
 
 
@@ -209,6 +209,6 @@ def _local(headers: Mapping[str, str], peer: str | None) -> _Found:
 def is_from_here(headers: Mapping[str, str], peer: str | None) -> bool:
     """Whether a request came from this machine, and not through a proxy on it."""
     try:
-        return ipaddress.ip_address(peer or "").is_loopback and not any(name in headers for name in FORWARDED)
+        return ipaddress.ip_address(peer or "").is_loopback and FORWARDED.isdisjoint(headers)
     except ValueError:
         return False

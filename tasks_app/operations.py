@@ -72,7 +72,7 @@ def new_task(
     Raises InvalidParamsError, ContentTypeNotSupportedError, TaskNotFoundError or UnsupportedOperationError; Forbidden
     if the caller lacks a scope for what it asks.
     """
-    _check_skill(caller, spec, options, f"{options_path}skill")
+    ask_for(options.skill, caller=caller, spec=spec, message=message, path=f"{options_path}skill")
     if message.task_id:
         # A follow-up: turns of a task are not there yet, and what is not there cannot be named.
         task_id(message.task_id)
@@ -120,11 +120,16 @@ def accepted(created: Created, caller: Caller) -> Created:
     return created
 
 
-def _check_skill(caller: Caller, spec: AgentSpec, options: TaskOptions, path: str) -> None:
+def ask_for(skill: str, *, caller: Caller, spec: AgentSpec, message: Message, path: str) -> None:
+    """Has a message ask for a skill, empty for whichever the agent takes, if the caller may.
+
+    Raises Forbidden if it may not, InvalidParamsError if there is no such skill.
+    """
     try:
-        check_scopes(caller, spec, options.skill, write=True)
+        check_scopes(caller, spec, skill, write=True)
     except agents.UnknownSkill as error:
         raise invalid(path, str(error)) from error
+    extension.put_skill(message, skill)
 
 
 def _check_content(spec: AgentSpec, message: Message) -> None:

@@ -1,6 +1,6 @@
 """Bearer tokens: JWTs of the issuers that ``A2A_JWT_ISSUERS`` names, and whom each speaks for.
 
-Knows nothing of clients or requests: see ``authentication``. PyJWT and cryptography are imported by the first token.
+Knows nothing of clients or requests: see ``authentication``. PyJWT is imported by the first token.
 """
 
 from __future__ import annotations

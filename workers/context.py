@@ -11,6 +11,7 @@ import uuid_utils.compat
 from a2a.types import Artifact, Message, Part, Role, TaskArtifactUpdateEvent
 from django.conf import settings
 
+from tasks_app.a2a.extension import skill_of
 from tasks_app.agents import AgentError
 from tasks_app.engine import ArtifactRecord, CheckpointRecord, Chunk, Claim, Note, Record
 from tasks_app.nesting import DEPTH_MAX, is_too_deep
@@ -72,6 +73,11 @@ class Context:
     def attempt(self) -> int:
         """1 for the first run."""
         return self._claim.attempt
+
+    @property
+    def skill(self) -> str:
+        """The id of the skill that the message asks for, which its client may; empty if it names none."""
+        return skill_of(self.message)
 
     @property
     def parameters(self) -> dict[str, Any]:

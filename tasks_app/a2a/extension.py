@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from a2a.types import Message
 from django.utils.dateparse import parse_datetime
 
 from tasks_app.a2a.errors import invalid
@@ -68,6 +69,24 @@ def parse(data: Any, *, path: str) -> TaskOptions:
         parameters=json_object(data.get("parameters"), path=_join(path, "parameters")),
         resources=json_object(data.get("resources"), path=_join(path, "resources")),
     )
+
+
+def skill_of(message: Message) -> str:
+    """The id of the skill that a message asks for; empty if it names none."""
+    said = message.metadata.fields
+    options = said[URI].struct_value.fields if URI in said else {}
+    return options["skill"].string_value if "skill" in options else ""
+
+
+def put_skill(message: Message, skill: str) -> None:
+    """Has the message ask for this skill and no other: what a handler reads is what was checked, from every door."""
+    if skill_of(message) == skill:
+        return
+    options = message.metadata.fields[URI].struct_value.fields
+    if skill:
+        options["skill"].string_value = skill
+    else:
+        del options["skill"]
 
 
 def _join(path: str, name: str) -> str:

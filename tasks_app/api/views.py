@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
 
+from a2a.types import Message
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
@@ -133,7 +134,11 @@ class TaskViewSet(ReadOnlyModelViewSet[Task]):
             raise UnsupportedOperationError(f"task {task.id} is {task.status}; only what has ended can be run again")
         if task.agent not in lanes:
             raise UnsupportedOperationError(f"task {task.id} cannot be run again: there is no agent '{task.agent}' now")
-        check_scopes(self._caller, agents.get(task.agent), write=True)
+        skill = extension.skill_of(Message.FromString(bytes(task.request.message)))
+        try:
+            check_scopes(self._caller, agents.get(task.agent), skill, write=True)
+        except agents.UnknownSkill as error:
+            raise UnsupportedOperationError(f"task {task.id} cannot be run again: {error}") from error
         throttle.check(self._caller)
         created = engine.run(engine.rerun, [task.id], lanes=lanes, max_queued=self._caller.max_queued)
         if not created:

@@ -8,13 +8,15 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from a2a.types import Message
 
 from tasks_app import agents
+from tasks_app.a2a.extension import put_skill, skill_of
 from tasks_app.agents import Skill, agent
-from tasks_app.models import ApiKey, Client, Task
+from tasks_app.models import ApiKey, Client, Task, TaskRequest
 from tests.factory import Factory
 from tests.issuers import ISSUER, Issuer
-from tests.protocol.doors import TASKS, Doors, content, message, rest_body, with_options
+from tests.protocol.doors import EXTENSION, TASKS, Doors, content, message, rest_body, with_options
 from tests.protocol.test_visibility import surfaces, task_with_an_artifact
 
 READ, WRITE = "tasks:read", "tasks:write"
@@ -107,11 +109,31 @@ def test_a_skill_that_is_not_there_is_named(doors: Doors, owner: Client) -> None
         assert (reply.status_code, reply.json()["errors"][0]["field"]) == (400, "skill")
 
 
+def test_what_the_agent_reads_is_what_was_checked(doors: Doors, owner: Client) -> None:
+    """Over REST the skill is a field: what the message says beside it never counts."""
+    narrow = key(owner, WRITE)
+    sneaks: list[dict[str, Any]] = [{"skill": "cut"}, {"skill": "cut", "priority": "low"}, {"skill": ["cut"]}, {}]
+    for said in sneaks:
+        body = rest_body(agent="lab", skill="look", message=message(metadata={EXTENSION: said, "mine": "stays"}))
+        made = doors.send("POST", TASKS, **content(body, **narrow)).json()
+        stored = Message.FromString(bytes(Task.objects.get(id=made["id"]).request.message))
+        assert skill_of(stored) == "look"
+        assert stored.metadata["mine"] == "stays"
+    body = rest_body(agent="echo", message=message(metadata={EXTENSION: {"skill": "cut"}}))
+    made = doors.send("POST", TASKS, **content(body, **narrow)).json()
+    assert skill_of(Message.FromString(bytes(Task.objects.get(id=made["id"]).request.message))) == ""
+
+
 def test_a_rerun_needs_what_its_task_needed(doors: Doors, factory: Factory) -> None:
     ended = factory.finished(agent="lab")
     path = f"{TASKS}{ended}/rerun/"
     assert forbidden(doors.send("POST", path, headers=key(factory.owner, WRITE)), f"lab:cut {WRITE}")
     assert doors.send("POST", path, headers=key(factory.owner, WRITE, "lab:cut")).status_code == 201
+    asked = Message.FromString(bytes(Task.objects.get(id=ended).request.message))
+    for skill, status in (("look", 201), ("gone", 409)):
+        put_skill(asked, skill)
+        TaskRequest.objects.filter(task_id=ended).update(message=asked.SerializeToString())
+        assert doors.send("POST", path, headers=key(factory.owner, WRITE)).status_code == status
 
 
 def test_a_token_opens_both_doors_and_its_scopes_count(doors: Doors, issuer: Issuer) -> None:

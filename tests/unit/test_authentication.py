@@ -379,7 +379,7 @@ def test_a_refusal_names_all_that_the_request_needs() -> None:
 # The open mode --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", authentication.FORWARDED)
+@pytest.mark.parametrize("name", sorted(authentication.FORWARDED))
 def test_the_open_mode_is_closed_to_what_comes_through_a_proxy_on_this_machine(settings: Any, name: str) -> None:
     settings.A2A_OPEN_MODE = True
     assert identify({}, "127.0.0.1").scopes is None

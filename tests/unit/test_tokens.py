@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import re
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -399,3 +401,15 @@ def test_a_setting_that_is_no_list_of_different_issuers_is_wrong(text: str) -> N
 
 def _segment(data: Any) -> str:
     return base64.urlsafe_b64encode(json.dumps(data).encode()).rstrip(b"=").decode()
+
+
+def test_a_web_process_without_issuers_and_signatures_does_not_even_import_the_library() -> None:
+    code = """
+import sys
+from a2a_project.asgi import application
+from tasks_app import agents
+from tasks_app.a2a import agent_card
+agent_card.rendered("echo", agent_card.Site.at("https://a2a.example"))
+assert "jwt" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
