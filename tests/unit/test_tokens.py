@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 import subprocess
 import sys
@@ -413,3 +414,11 @@ agent_card.rendered("echo", agent_card.Site.at("https://a2a.example"))
 assert "jwt" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_a_web_process_whose_issuers_cannot_be_read_does_not_start() -> None:
+    code = "import a2a_project.asgi"
+    env = {**os.environ, "A2A_JWT_ISSUERS": '[{"issuer":"https://login.example","audience":"a2a"}]'}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120)
+    assert done.returncode != 0
+    assert "must have exactly one of jwks_url, jwks_file, jwks" in done.stderr
