@@ -29,7 +29,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.routing import Mount, Route
 
 from a2a_project.limits import BoundedBody
-from tasks_app import metrics
+from tasks_app import metrics, tokens
 from tasks_app.a2a import routes
 from tasks_app.api import streams
 from tasks_app.metrics import exposition
@@ -38,6 +38,12 @@ from tasks_app.web import close_web, web
 
 if "pool" not in settings.DATABASES["default"]["OPTIONS"]:
     logging.getLogger(__name__).warning("A2A_DB_POOL is not set: each Django request opens a connection of its own")
+if settings.A2A_OPEN_MODE:
+    logging.getLogger(__name__).warning(
+        "OPEN MODE: whoever reaches this server from this machine needs no key. Never in production: A2A_OPEN_MODE"
+    )
+#: Read here, so that a setting that cannot be read ends the process, and not the first request with a token.
+tokens.issuers(settings.A2A_JWT_ISSUERS)
 if SHARED is not None:
     metrics.share_by_file(SHARED)
 

@@ -6,12 +6,13 @@ which each binding renders. Every function raises A2A's errors.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from a2a.types import (
+    AgentCard,
     CancelTaskRequest,
     GetTaskRequest,
     ListTasksRequest,
@@ -25,7 +26,7 @@ from a2a.types import (
 from django.conf import settings
 
 from tasks_app import intake, listing, reads
-from tasks_app.a2a import extension, parse, wire
+from tasks_app.a2a import agent_card, extension, extensions, parse, wire
 from tasks_app.a2a.errors import (
     PushNotificationNotSupportedError,
     TaskNotCancelableError,
@@ -35,7 +36,7 @@ from tasks_app.a2a.errors import (
 )
 from tasks_app.a2a.wire import Event, Submitted
 from tasks_app.agents import AgentSpec
-from tasks_app.authentication import Caller
+from tasks_app.authentication import Caller, check_scopes
 from tasks_app.engine import FollowUp, NewTask
 from tasks_app.reads import TaskRecord
 from tasks_app.status import TERMINAL, TaskStatus
@@ -43,18 +44,46 @@ from tasks_app.waiting import waiting_for
 from tasks_app.web import web
 
 Params = Mapping[str, Any]
+#: The operations that change nothing: they need the scope to read only.
+READS = frozenset({"GetTask", "ListTasks", "SubscribeToTask", "GetExtendedAgentCard"})
 #: Where the stream of a message ends: its turn is over, and the client's next one needs a request of its own.
 ASKS = frozenset({TaskStatus.INPUT_REQUIRED})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """Who asks which agent for what. ``after`` is the last generation that the client of a stream has seen."""
+    """Who asks which agent for what.
+
+    ``after`` is the last generation that the client of a stream has seen, ``base_url`` where it reaches this server.
+    ``extensions`` are the URIs of those that it asked for and that hold: every answer names them.
+    """
 
     caller: Caller
     spec: AgentSpec
     method: str
     after: int | None = None
+    base_url: str = ""
+    extensions: tuple[str, ...] = ()
+
+    @classmethod
+    def made(
+        cls,
+        *,
+        caller: Caller,
+        spec: AgentSpec,
+        method: str,
+        asked: Sequence[str],
+        after: int | None = None,
+        base_url: str = "",
+    ) -> Call:
+        """The call, if it may be made; ``asked`` are the values of the headers that name extensions.
+
+        Raises Forbidden, or ExtensionSupportRequiredError if it does not ask for one that its agent requires.
+        """
+        check_scopes(caller, write=method not in READS)
+        extensions.check_required(spec, asked)
+        activated = tuple(extensions.activated(spec, asked)) if asked else ()
+        return cls(caller=caller, spec=spec, method=method, after=after, base_url=base_url, extensions=activated)
 
 
 class Item(NamedTuple):
@@ -172,11 +201,17 @@ async def cancel_task(call: Call, params: Params) -> Task:
     return await _read(call, record.id, None)
 
 
+async def get_extended_agent_card(call: Call, params: Params) -> AgentCard:
+    """The agent's card with what is shown to this caller only (section 3.1.11)."""
+    return agent_card.extended(call.spec, call.caller, agent_card.Site.at(call.base_url))
+
+
 UNARY: dict[str, Callable[[Call, Params], Awaitable[Any]]] = {
     "SendMessage": send_message,
     "GetTask": get_task,
     "ListTasks": list_tasks,
     "CancelTask": cancel_task,
+    "GetExtendedAgentCard": get_extended_agent_card,
 }
 STREAMING: dict[str, Callable[[Call, Params], Awaitable[Items]]] = {
     "SendStreamingMessage": send_streaming_message,
@@ -221,6 +256,7 @@ async def _follow_up(call: Call, message: Message, modes: tuple[str, ...]) -> Fo
         spec=call.spec,
         message=message,
         context_id=record.context_id,
+        skill=extension.skill_of(Message.FromString(record.request)),
         accepted_output_modes=modes,
     )
 

@@ -73,7 +73,7 @@ class EventRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskRecord:
-    """A task as the wire shows it. ``messages`` are protobuf Messages, oldest first."""
+    """A task as the wire shows it. ``messages`` are protobuf Messages, oldest first; ``request`` is the first."""
 
     id: UUID
     context_id: str
@@ -87,6 +87,7 @@ class TaskRecord:
     error: dict[str, str] | None
     status_at: datetime
     metadata: dict[str, Any]
+    request: bytes = b""
     messages: tuple[bytes, ...] = ()
     artifacts: tuple[ArtifactView, ...] = ()
 
@@ -180,6 +181,7 @@ def task(
         error=decoded(row[9]),
         status_at=row[10],
         metadata=decoded(row[11]),
+        request=bytes(row[12]),
         messages=messages,
         artifacts=views,
     )

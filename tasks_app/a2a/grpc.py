@@ -24,10 +24,10 @@ from google.rpc import error_details_pb2  # noqa: F401 (registers the details th
 from google.rpc.status_pb2 import Status
 
 from tasks_app import operations
-from tasks_app.a2a import parse, versions
+from tasks_app.a2a import extensions, parse, versions
 from tasks_app.a2a.errors import A2AError, ResourceExhaustedError, details, failed, invalid, mapped
 from tasks_app.a2a.wire import Event, Submitted
-from tasks_app.authentication import CHALLENGE, Unauthenticated
+from tasks_app.authentication import Forbidden, Unauthenticated
 from tasks_app.operations import Call, Params
 from tasks_app.web import web
 
@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 SERVICE = a2a_pb2.DESCRIPTOR.services_by_name["A2AService"]
 #: Its own header of the details of an error (gRPC's richer error model).
 DETAILS = "grpc-status-details-bin"
+EXTENSIONS = [name.lower() for name in extensions.HEADERS]
 
 #: A grpc.aio.ServicerContext; the library has no types.
 Context = Any
@@ -86,7 +87,15 @@ class Method:
         caller = await web().caller(said, peer_of(context.peer()))
         versions.check(versions.spoken(said, {}), of=f"the service {SERVICE.full_name}")
         spec = operations.agent_at(None, params.get("tenant"))
-        return Call(caller=caller, spec=spec, method=self.name)
+        asked = [value for name, value in context.invocation_metadata() or () if name in EXTENSIONS]
+        call = Call.made(
+            caller=caller, spec=spec, method=self.name, asked=asked, base_url=settings.A2A_PUBLIC_URL.rstrip("/")
+        )
+        if call.extensions:
+            await context.send_initial_metadata(
+                tuple((name.lower(), value) for name, value in extensions.echoed(call.extensions).items())
+            )
+        return call
 
     def _answer(self, result: Any) -> Proto:
         if isinstance(result, Event):
@@ -122,8 +131,9 @@ def server() -> grpc.aio.Server:
 
 async def refuse(context: Context, error: Exception) -> None:
     """Ends the call with the error's status and details (section 10.6)."""
-    if isinstance(error, Unauthenticated):
-        await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error), (("www-authenticate", CHALLENGE),))
+    if isinstance(error, Unauthenticated | Forbidden):
+        code = "UNAUTHENTICATED" if isinstance(error, Unauthenticated) else "PERMISSION_DENIED"
+        await context.abort(grpc.StatusCode[code], str(error), _sent(error.headers))
     if not isinstance(error, A2AError):
         log.error("gRPC: a call failed", exc_info=error)
         error = failed()
@@ -134,6 +144,11 @@ async def refuse(context: Context, error: Exception) -> None:
     if isinstance(error, ResourceExhaustedError):
         trailing.append(("retry-after", str(error.retry_after_s)))
     await context.abort(code, error.message, tuple(trailing))
+
+
+def _sent(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """Headers as gRPC sends them."""
+    return tuple((name.lower(), value) for name, value in headers.items())
 
 
 def peer_of(peer: str) -> str | None:

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tasks_app import operations
-from tasks_app.a2a import http, parse, sse, versions, wire
+from tasks_app.a2a import calls, extensions, http, parse, sse, versions, wire
 from tasks_app.a2a.errors import (
     A2AError,
     InvalidRequestError,
@@ -25,8 +25,8 @@ from tasks_app.a2a.errors import (
     invalid,
     jsonrpc_error,
 )
-from tasks_app.authentication import Unauthenticated
-from tasks_app.operations import Call, Items
+from tasks_app.authentication import Forbidden, Unauthenticated
+from tasks_app.operations import Items
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 async def endpoint(request: Request, agent: str | None) -> Response:
     """Answers one POST to an agent's address, or to the root's, where ``agent`` is None and a tenant may name it.
 
-    Errors are JSON-RPC errors with HTTP 200, except 401, 413 and 429.
+    Errors are JSON-RPC errors with HTTP 200, but for 401, 403, 413 and 429.
     """
     call_id: Any = None
     try:
@@ -46,18 +46,15 @@ async def endpoint(request: Request, agent: str | None) -> Response:
         version = versions.spoken(request.headers, request.query_params)
         method, params = data["method"], data.get("params") or {}
         _check_method(method, version)
-        call = Call(
-            caller=caller,
-            spec=operations.agent_at(agent, params.get("tenant")),
-            method=method,
-            after=sse.last_event_id(request),
-        )
+        call = calls.made_by(request, caller, operations.agent_at(agent, params.get("tenant")), method)
+        headers = extensions.echoed(call.extensions)
         if method in operations.STREAMING:
             items = await operations.STREAMING[method](call, params)
-            return sse.Stream(_events(call_id, items))
-        return _answer(call_id, result=wire.as_dict(await operations.UNARY[method](call, params)))
-    except Unauthenticated as error:
-        return http.unauthenticated(error)
+            return sse.Stream(_events(call_id, items), headers=headers)
+        result = wire.as_dict(await operations.UNARY[method](call, params))
+        return _answer(call_id, result=result, headers=headers)
+    except (Unauthenticated, Forbidden) as error:
+        return http.denied(error)
     except http.BodyTooLarge as error:
         return _answer(call_id, error=InvalidRequestError(f"body: {error}"), status=413)
     except ResourceExhaustedError as error:

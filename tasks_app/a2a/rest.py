@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tasks_app import operations
-from tasks_app.a2a import http, parse, sse, versions, wire
+from tasks_app.a2a import calls, extensions, http, parse, sse, versions, wire
 from tasks_app.a2a.errors import (
     A2AError,
     InvalidRequestError,
@@ -27,8 +27,8 @@ from tasks_app.a2a.errors import (
     http_error,
     invalid,
 )
-from tasks_app.authentication import CHALLENGE, Unauthenticated
-from tasks_app.operations import Call, Items, Params
+from tasks_app.authentication import Forbidden, Unauthenticated
+from tasks_app.operations import Items, Params
 
 log = logging.getLogger(__name__)
 
@@ -48,13 +48,13 @@ def endpoint(method: str, read: Read) -> Callable[[Request], Awaitable[Response]
             params = await read(request)
             # The body may name the tenant too, and then the same one.
             operations.agent_at(spec.name, params.get("tenant"))
-            call = Call(caller=caller, spec=spec, method=method, after=sse.last_event_id(request))
+            call = calls.made_by(request, caller, spec, method)
+            headers = extensions.echoed(call.extensions)
             if method in operations.STREAMING:
-                return sse.Stream(_events(await operations.STREAMING[method](call, params)))
-            return _answer(request, wire.as_dict(await operations.UNARY[method](call, params)))
-        except Unauthenticated as error:
-            body = {"code": 401, "status": "UNAUTHENTICATED", "message": str(error), "details": []}
-            return _answer(request, {"error": body}, status=401, headers={"WWW-Authenticate": CHALLENGE})
+                return sse.Stream(_events(await operations.STREAMING[method](call, params)), headers=headers)
+            return _answer(request, wire.as_dict(await operations.UNARY[method](call, params)), headers=headers)
+        except (Unauthenticated, Forbidden) as error:
+            return _denied(request, error)
         except http.BodyTooLarge as error:
             return _error(request, InvalidRequestError(f"body: {error}"), status=413)
         except ResourceExhaustedError as error:
@@ -93,6 +93,10 @@ async def _body_of_task(request: Request) -> Params:
 
 async def _task(request: Request) -> Params:
     return {**_query(request.query_params, GetTaskRequest.DESCRIPTOR), "id": request.path_params["id"]}
+
+
+async def _nothing(request: Request) -> Params:
+    return {}
 
 
 async def _list(request: Request) -> Params:
@@ -135,6 +139,12 @@ def _answer(
     return Response(orjson.dumps(data), status_code=status, media_type=media_type, headers=headers)
 
 
+def _denied(request: Request, error: Unauthenticated | Forbidden) -> Response:
+    code, status = (401, "UNAUTHENTICATED") if isinstance(error, Unauthenticated) else (403, "PERMISSION_DENIED")
+    body = {"code": code, "status": status, "message": str(error), "details": []}
+    return _answer(request, {"error": body}, status=code, headers=error.headers)
+
+
 def _error(
     request: Request, error: A2AError, *, status: int | None = None, headers: dict[str, str] | None = None
 ) -> Response:
@@ -152,6 +162,7 @@ PATHS: list[tuple[str, str, str, Read]] = [
     # Section 11.3.2 says POST, the normative proto GET: both (A2A#1574).
     ("POST", "tasks/{id}:subscribe", "SubscribeToTask", _body_of_task),
     ("GET", "tasks/{id}:subscribe", "SubscribeToTask", _task),
+    ("GET", "extendedAgentCard", "GetExtendedAgentCard", _nothing),
 ]
 PREFIXES = ("/a2a/{agent}/", "/a2a/{agent}/{tenant}/", "/", "/{tenant}/")
 

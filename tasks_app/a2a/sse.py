@@ -10,16 +10,11 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 
 from anyio import CancelScope
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from tasks_app.a2a import http
-from tasks_app.a2a.errors import invalid
-
 #: A client that takes nothing for so long is cut off; it resumes where it was.
 STALLED_S = 60
-GENERATION_MAX = 2**31 - 1
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 #: What nobody reads, so that nothing in between takes the stream for dead.
 COMMENT = b": still here\n\n"
@@ -29,17 +24,6 @@ def event(generation: int, data: bytes, *, name: str | None = None) -> bytes:
     """One event: its generation, which is the id that a client resumes after, and its data, JSON in one line."""
     kind = b"" if name is None else b"event: %b\n" % name.encode()
     return b"id: %d\n%bdata: %b\n\n" % (generation, kind, data)
-
-
-def last_event_id(request: Request) -> int | None:
-    """The generation after which the client goes on; None if it begins. Raises InvalidParamsError."""
-    text = request.headers.get("last-event-id")
-    if text is None:
-        return None
-    last = http.whole_number(text)
-    if last is None or last > GENERATION_MAX:
-        raise invalid("Last-Event-ID", "must be a generation, a number from 0")
-    return last
 
 
 class Stream(Response):

@@ -17,7 +17,7 @@ from artifacts_app.models import CURRENT
 from tasks_app import intake, reads
 from tasks_app.a2a import http, sse
 from tasks_app.a2a.errors import InvalidParamsError, TaskNotFoundError, violations
-from tasks_app.authentication import Unauthenticated
+from tasks_app.authentication import Forbidden, Unauthenticated, check_scopes
 from tasks_app.engine.core import Statement, Steps
 from tasks_app.reads import EventRecord
 from tasks_app.status import TERMINAL
@@ -43,16 +43,17 @@ async def events(request: Request) -> Response:
     ``Last-Event-ID``; ends with the terminal one. 204 if that was the last."""
     try:
         caller = await http.caller(request)
+        check_scopes(caller, write=False)
         task_id = intake.task_id(request.path_params["task_id"])
         record = await web().read(reads.task, task_id, client_id=caller.client_id, history=False, artifacts=False)
-    except Unauthenticated as error:
-        return http.unauthenticated(error)
+    except (Unauthenticated, Forbidden) as error:
+        return http.denied(error)
     except TaskNotFoundError:
         record = None
     if record is None:
         return http.refused(404, f"no task '{request.path_params['task_id']}'")
     try:
-        last = sse.last_event_id(request) or 0
+        last = http.last_event_id(request) or 0
     except InvalidParamsError as error:
         return http.refused(400, error.message, *violations(error))
     if record.status in TERMINAL and last >= record.generation:
@@ -65,10 +66,11 @@ async def content(request: Request) -> Response:
     """``GET /api/v1/artifacts/<id>/content``: the bytes of an artifact; of what stands elsewhere, where."""
     try:
         caller = await http.caller(request)
+        check_scopes(caller, write=False)
         artifact_id = UUID(request.path_params["artifact_id"])
         rows = await web().read(_content, artifact_id, client_id=caller.client_id)
-    except Unauthenticated as error:
-        return http.unauthenticated(error)
+    except (Unauthenticated, Forbidden) as error:
+        return http.denied(error)
     except ValueError:
         rows = []
     if not rows:
