@@ -27,8 +27,21 @@ SECRET_KEY = env.str("A2A_SECRET_KEY", default="insecure-open-mode-only" if A2A_
 ALLOWED_HOSTS = env.list("A2A_ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 #: Where clients reach this server: the base of the addresses in agent cards. Empty: taken from each request.
 A2A_PUBLIC_URL = env.str("A2A_PUBLIC_URL", default="")
+#: Where clients reach the gRPC server, as cards name it: host:port. Empty: no card names it.
+A2A_GRPC_PUBLIC_URL = env.str("A2A_GRPC_PUBLIC_URL", default="")
+#: Who provides the agents, as their cards say it: an organisation's name, and its website. Both or none.
+A2A_PROVIDER_NAME = env.str("A2A_PROVIDER_NAME", default="")
+A2A_PROVIDER_URL = env.str("A2A_PROVIDER_URL", default="")
+#: The private key that signs agent cards: the path of a PEM file, or the PEM itself. Empty: they are not signed.
+A2A_CARD_SIGNING_KEY = env.str("A2A_CARD_SIGNING_KEY", default="")
+#: The key's name in signatures. Empty: its thumbprint.
+A2A_CARD_SIGNING_KID = env.str("A2A_CARD_SIGNING_KID", default="")
 #: Served over TLS (behind a proxy): secure cookies, HSTS, redirect to https.
 A2A_TLS = env.bool("A2A_TLS", default=not (DEBUG or A2A_OPEN_MODE))
+
+# --- Who may ask (beside clients' API keys) -------------------------------------------------------------------------
+#: Issuers of bearer tokens that are accepted, as a JSON list of objects; see ``tokens.Issuer`` for their fields.
+A2A_JWT_ISSUERS = env.str("A2A_JWT_ISSUERS", default="")
 
 # --- Agents ---------------------------------------------------------------------------------------------------------
 BUILT_IN_AGENTS = ["workers.agents.basic", "workers.agents.imaging"]
@@ -208,7 +221,7 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = A2A_MAX_BODY_BYTES
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["tasks_app.api.authentication.ClientAuthentication"],
-    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_PERMISSION_CLASSES": ["tasks_app.api.permissions.HasScopes"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["tasks_app.api.parsers.FastJSONParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
@@ -242,6 +255,7 @@ UNFOLD = {
     "SITE_HEADER": "A2A task manager",
     "SITE_SYMBOL": "conversion_path",
     "SITE_URL": None,
+    "ENVIRONMENT": "tasks_app.admin.site.environment",
     "SHOW_HISTORY": False,
     "SHOW_BACK_BUTTON": True,
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": "tasks_app.admin.site.favicon"}],

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from benchmarks import burst, drain, latency, memory, priority, resources, scale, submit
+from benchmarks import burst, drain, latency, memory, priority, resources, scale, streams, submit
 from stack import ensure_services
 
 
@@ -25,6 +25,7 @@ class Benchmark:
 
 BENCHMARKS = {
     "submit": Benchmark(submit.main, "1 min"),
+    "streams": Benchmark(streams.main, "1 min"),
     "drain": Benchmark(drain.main, "3 min"),
     "latency": Benchmark(latency.main, "2 min"),
     "priority": Benchmark(priority.main, "1.5 min"),

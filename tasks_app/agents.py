@@ -7,6 +7,7 @@ Pure: importing this imports no handler. The registry is filled by importing the
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -16,6 +17,7 @@ import jsonschema
 from django.core.exceptions import ImproperlyConfigured
 
 from tasks_app.policies import BreakerPolicy, Resources, RetryPolicy
+from tasks_app.scopes import is_scope
 from tasks_app.status import Lane, TaskStatus
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 Handler = Callable[[Any], Any]
 #: The longest a handler may put its task off, in seconds: 30 days.
 SNOOZE_MAX_S = 30 * 86_400.0
+#: A media type, or a pattern of some: ``text/*``.
+_MODE = re.compile(r"[\w.+*-]+/[\w.+*-]+")
 
 
 class AgentError(Exception):
@@ -101,6 +105,10 @@ class UnknownAgent(LookupError):
     """No agent of this name is registered."""
 
 
+class UnknownSkill(LookupError):
+    """The agent declares no skill of this id."""
+
+
 class BadParameters(ValueError):
     """The parameters do not fit the agent's JSON Schema; ``field`` is the dotted path of the first that does not."""
 
@@ -111,13 +119,30 @@ class BadParameters(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Skill:
-    """One thing an agent can do, as its card shows it (A2A 1.0, section 4.4.5)."""
+    """One thing an agent can do, as its card shows it (A2A 1.0, section 4.4.5).
+
+    ``input_modes`` and ``output_modes`` are the agent's where they are empty. ``scopes`` are what a caller's credential
+    must hold, all of them, to ask for it.
+    """
 
     id: str
     name: str
     description: str
     tags: tuple[str, ...] = ()
     examples: tuple[str, ...] = ()
+    input_modes: tuple[str, ...] = ()
+    output_modes: tuple[str, ...] = ()
+    scopes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extension:
+    """An extension of A2A that an agent supports (A2A 1.0, section 4.6). A request must name one that is required."""
+
+    uri: str
+    description: str = ""
+    required: bool = False
+    params: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +159,9 @@ class AgentSpec:
 
     ``max_running`` and ``dispatch_rate_per_s`` bound what is let through at once and per second, over all workers; an
     operator's ``QueueControl`` goes before both. ``resources`` are what a task needs if it does not ask for others.
+
+    ``extended_description`` and ``extended_skills`` stand in the card that authenticated callers get, the skills only
+    for those who hold their scopes. ``extensions`` are those of A2A that the handler supports.
     """
 
     name: str
@@ -142,6 +170,11 @@ class AgentSpec:
     description: str
     version: str = "1.0.0"
     skills: tuple[Skill, ...] = ()
+    extended_description: str = ""
+    extended_skills: tuple[Skill, ...] = ()
+    extensions: tuple[Extension, ...] = ()
+    documentation_url: str = ""
+    icon_url: str = ""
     input_modes: tuple[str, ...] = ("*/*",)
     output_modes: tuple[str, ...] = ("application/json", "text/plain")
     parameters_schema: Mapping[str, Any] | None = None
@@ -159,6 +192,7 @@ class AgentSpec:
 
     def __post_init__(self) -> None:
         self._check_numbers()
+        self._check_card()
         if self.parameters_schema is not None:
             jsonschema.Draft202012Validator.check_schema(self.parameters_schema)
             validator = jsonschema.Draft202012Validator(self.parameters_schema)
@@ -174,6 +208,56 @@ class AgentSpec:
                 raise ValueError(f"agent '{self.name}': {name} must be more than 0")
         if self.max_running is not None and self.max_running < 1:
             raise ValueError(f"agent '{self.name}': max_running must be at least 1")
+
+    def _check_card(self) -> None:
+        """What A2A requires of a card (section 4.4), and what its clients could not read."""
+        for name in ("name", "description", "version"):
+            if not getattr(self, name).strip():
+                raise ValueError(f"agent '{self.name}': {name} may not be empty")
+        if not self.input_modes or not self.output_modes:
+            raise ValueError(f"agent '{self.name}': input_modes and output_modes may not be empty")
+        modes = [*self.input_modes, *self.output_modes]
+        modes += [mode for skill in self.every_skill for mode in (*skill.input_modes, *skill.output_modes)]
+        wrong = [mode for mode in modes if not _MODE.fullmatch(mode)]
+        if wrong:
+            raise ValueError(f"agent '{self.name}': '{wrong[0]}' is no media type")
+        self._check_skills()
+        uris = [extension.uri for extension in self.extensions]
+        if len(set(uris)) < len(uris) or any("," in uri or not uri.strip() for uri in uris):
+            raise ValueError(f"agent '{self.name}': each extension needs a URI of its own")
+
+    def _check_skills(self) -> None:
+        ids = [skill.id for skill in self.every_skill]
+        if len(set(ids)) < len(ids):
+            raise ValueError(f"agent '{self.name}': two skills have the same id")
+        for skill in self.every_skill:
+            if not (skill.id.strip() and skill.name.strip() and skill.description.strip()):
+                raise ValueError(f"agent '{self.name}': a skill needs an id, a name and a description")
+            wrong = [scope for scope in skill.scopes if not is_scope(scope)]
+            if wrong:
+                raise ValueError(f"agent '{self.name}', skill '{skill.id}': '{wrong[0]}' is no scope")
+
+    @property
+    def public_skills(self) -> tuple[Skill, ...]:
+        """Those of the public card; the agent itself if it declares none, because a card must have one."""
+        itself = Skill(id=self.name, name=self.name, description=self.description, tags=(self.lane.value,))
+        return self.skills or (itself,)
+
+    @property
+    def every_skill(self) -> tuple[Skill, ...]:
+        """Those of the public card, and those of the extended one."""
+        return (*self.public_skills, *self.extended_skills)
+
+    def scopes_for(self, skill: str) -> frozenset[str]:
+        """The scopes of the skill of this id; of all skills, where it is empty: the agent may use any.
+
+        Raises :class:`UnknownSkill`.
+        """
+        asked = [known for known in self.every_skill if skill in ("", known.id)]
+        if skill and not asked:
+            ids = ", ".join(known.id for known in self.public_skills)
+            raise UnknownSkill(f"agent '{self.name}' has no skill '{skill}'; there are: {ids}")
+        return frozenset(scope for known in asked for scope in known.scopes)
 
     def check_parameters(self, parameters: Mapping[str, Any]) -> None:
         """Raises :class:`BadParameters` naming the first field that does not fit the schema."""

@@ -1,41 +1,102 @@
-"""Who asks: one implementation for every door. API keys, or the client ``local`` in the open mode on loopback."""
+"""Who asks, and what for: one implementation for every door.
+
+API keys, bearer tokens of configured issuers (``tokens``), or the client ``local`` in the open mode on loopback.
+"""
 
 from __future__ import annotations
 
 import ipaddress
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import NamedTuple
 
 from django.conf import settings
 from django.db.models import Q
 from django.utils import timezone
 
-from tasks_app.models.client import LOCAL_CLIENT, ApiKey, Client
+from tasks_app import scopes, tokens
+from tasks_app.agents import AgentSpec
+from tasks_app.models import ApiKey, Client
+from tasks_app.models.client import LOCAL_CLIENT
 
-#: A key's answer is remembered this long: what a revoked key is good for after its revocation, and how long a client's
-#: old limits count after they were changed, in seconds.
+#: An answer is remembered this long: what a revoked key is good for after its revocation, and how long a client's old
+#: limits count after they were changed, in seconds. Never past the end of a key or a token.
 REMEMBER_S = 5.0
-CHALLENGE = 'Bearer realm="a2a"'
+#: How often it is written down that a key was used.
+USED_EVERY = timedelta(minutes=1)
+KEY_PREFIX = "a2a_"
+REALM = 'Bearer realm="a2a"'
+#: A proxy adds one of these; then the peer's address says nothing of who asks.
+FORWARDED = frozenset({"forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via"})
+#: What may not stand in a quoted text of a challenge (RFC 6750, section 3).
+_UNQUOTABLE = re.compile(r"[^ !#-\[\]-~]")
 
 
 class Unauthenticated(Exception):
-    """No key, where one is needed, or one that is unknown, expired or revoked."""
+    """No credential where one is needed, or one that is unknown, expired or revoked."""
+
+    def __init__(self, message: str, *, error: str = "") -> None:
+        """``error`` is RFC 6750's code, where a credential was sent."""
+        super().__init__(message)
+        self.error = error
+
+    @property
+    def challenge(self) -> str:
+        """What 401 says in ``WWW-Authenticate`` (RFC 6750, section 3)."""
+        said = f', error="{self.error}", error_description="{_UNQUOTABLE.sub("", str(self))}"' if self.error else ""
+        return f"{REALM}{said}"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"WWW-Authenticate": self.challenge}
+
+
+class Forbidden(Exception):
+    """The caller is known, and its credential lacks these scopes: 403, or PERMISSION_DENIED."""
+
+    def __init__(self, missing: frozenset[str], needed: frozenset[str]) -> None:
+        super().__init__(f"the credential lacks {', '.join(sorted(missing))}")
+        self.needed = needed
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What goes with HTTP's 403: all that the request needs (RFC 6750, section 3.1)."""
+        needed = " ".join(sorted(self.needed))
+        return {"WWW-Authenticate": f'{REALM}, error="insufficient_scope", scope="{needed}"'}
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Whom a request belongs to, and how much that client may submit; None is as much as it likes."""
+    """Whom a request belongs to, how much that client may submit, and what its credential is good for.
+
+    None is as much as it likes, and everything.
+    """
 
     client_id: int
     name: str
     submit_rate_per_s: float | None = None
     max_queued: int | None = None
+    scopes: frozenset[str] | None = None
 
     @property
     def is_authenticated(self) -> bool:
         """What DRF's permission classes ask."""
         return True
+
+
+class _Credential(NamedTuple):
+    text: str
+    is_bearer: bool
+
+
+class _Found(NamedTuple):
+    client: Client
+    scopes: frozenset[str] | None = None
+    #: How long it still counts, in seconds; None: for ever.
+    left_s: float | None = None
 
 
 _known: dict[bytes, tuple[float, Caller]] = {}
@@ -48,62 +109,106 @@ def remembered(headers: Mapping[str, str], peer: str | None) -> Caller | None:
 
 
 def identify(headers: Mapping[str, str], peer: str | None) -> Caller:
-    """The caller of a request with these headers from this address. Asks the database.
+    """The caller of a request with these headers, by small names, from this address.
 
-    Raises :class:`Unauthenticated`.
+    Asks the database and may ask a token's issuer for its keys: not for an event loop. Raises :class:`Unauthenticated`.
     """
-    key = _key(headers)
-    client = _client_of(key) if key else _local(peer)
-    caller = Caller(client.pk, client.name, client.submit_rate_per_s, client.max_queued)
+    credential = _credential(headers)
+    if credential is None:
+        found = _local(headers, peer)
+    elif credential.is_bearer and not credential.text.startswith(KEY_PREFIX) and settings.A2A_JWT_ISSUERS:
+        found = _of_token(credential.text)
+    else:
+        found = _of_key(credential.text)
+    client = found.client
+    caller = Caller(client.pk, client.name, client.submit_rate_per_s, client.max_queued, found.scopes)
     if len(_known) > 10_000:
         _known.clear()
-    _known[_cache_key(headers, peer)] = (time.monotonic() + REMEMBER_S, caller)
+    for_s = REMEMBER_S if found.left_s is None else min(REMEMBER_S, found.left_s)
+    _known[_cache_key(headers, peer)] = (time.monotonic() + for_s, caller)
     return caller
 
 
+def check_scopes(caller: Caller, spec: AgentSpec | None = None, skill: str = "", *, write: bool) -> None:
+    """Raises :class:`Forbidden` if the caller's credential is not good for this.
+
+    Every request needs ``tasks:read``, or ``tasks:write`` where it changes something. One that gives work to an agent
+    (a new task, an answer, a rerun) names the agent, and needs the scopes of the skill that it asks for as well;
+    where it asks for none, those of every skill, because the agent may use any. Raises
+    :class:`tasks_app.agents.UnknownSkill`.
+    """
+    needed = {scopes.WRITE if write else scopes.READ}
+    if spec is not None:
+        needed |= spec.scopes_for(skill)
+    if caller.scopes is not None and not needed <= caller.scopes:
+        raise Forbidden(frozenset(needed - caller.scopes), frozenset(needed))
+
+
 def forget() -> None:
-    """Asks the database again for everybody: tests, and a process whose database changed."""
+    """Asks again for everybody: tests, and a process whose database changed."""
     _known.clear()
+    tokens.forget()
 
 
-def _key(headers: Mapping[str, str]) -> str:
-    scheme, _, token = headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer":
-        return token.strip()
-    return headers.get("x-api-key", "").strip()
+def _credential(headers: Mapping[str, str]) -> _Credential | None:
+    scheme, _, text = headers.get("authorization", "").partition(" ")
+    is_bearer = scheme.lower() == "bearer"
+    text = (text if is_bearer else headers.get("x-api-key", "")).strip()
+    return _Credential(text, is_bearer) if text else None
 
 
 def _cache_key(headers: Mapping[str, str], peer: str | None) -> bytes:
-    # Two namespaces, so that no key reads like an address.
-    key = _key(headers)
-    return ApiKey.hash(f"key {key}" if key else f"peer {peer}")
+    # Namespaces, so that no credential reads like another kind, or like an address.
+    credential = _credential(headers)
+    if credential is None:
+        return ApiKey.hash(f"peer {peer} {FORWARDED.isdisjoint(headers)}")
+    return ApiKey.hash(f"{'bearer' if credential.is_bearer else 'key'} {credential.text}")
 
 
-def _client_of(key: str) -> Client:
-    current = Q(revoked_at=None) & (Q(expires_at=None) | Q(expires_at__gt=timezone.now()))
-    prefix = key.removeprefix("a2a_").partition("_")[0]
-    found = ApiKey.objects.filter(current, prefix=prefix[:16], digest=ApiKey.hash(key), client__is_active=True)
+def _of_key(key: str) -> _Found:
+    prefix = key.removeprefix(KEY_PREFIX).partition("_")[0]
+    found = ApiKey.objects.in_use().filter(prefix=prefix[:16], digest=ApiKey.hash(key), client__is_active=True)
     # PostgreSQL refuses to compare with a NUL.
     row = None if "\x00" in key else found.select_related("client").first()
     if row is None:
-        raise Unauthenticated("the API key is unknown, expired or revoked")
-    return row.client
+        raise Unauthenticated("the API key is unknown, expired or revoked", error="invalid_token")
+    now = timezone.now()
+    if row.last_used_at is None or row.last_used_at < now - USED_EVERY:
+        # Of those that come together one writes.
+        unseen = Q(last_used_at=None) | Q(last_used_at__lt=now - USED_EVERY)
+        ApiKey.objects.filter(unseen, pk=row.pk).update(last_used_at=now)
+    left_s = None if row.expires_at is None else (row.expires_at - now).total_seconds()
+    return _Found(row.client, frozenset(row.scopes) or None, left_s)
 
 
-def _local(peer: str | None) -> Client:
+def _of_token(token: str) -> _Found:
+    try:
+        identity = tokens.verify(token, tokens.issuers(settings.A2A_JWT_ISSUERS))
+    except tokens.BadToken as error:
+        raise Unauthenticated(str(error), error="invalid_token") from error
+    names = {"issuer": identity.issuer.issuer, "subject": identity.subject}
+    client = Client.objects.filter(**names).first()
+    if client is None and identity.issuer.create_clients:
+        client = Client.made_for(**names, name=identity.name)
+    if client is None or not client.is_active:
+        raise Unauthenticated("the token's client is not known here, or not active", error="invalid_token")
+    return _Found(client, identity.scopes, identity.expires_at - time.time())
+
+
+def _local(headers: Mapping[str, str], peer: str | None) -> _Found:
     if not settings.A2A_OPEN_MODE:
         raise Unauthenticated("an API key is needed: Authorization: Bearer <key>")
-    if not is_loopback(peer):
-        raise Unauthenticated("the open mode is for loopback only; an API key is needed")
+    if not is_from_here(headers, peer):
+        raise Unauthenticated("the open mode is for loopback only, and not through a proxy; an API key is needed")
     client = Client.objects.get_or_create(name=LOCAL_CLIENT)[0]
     if not client.is_active:
         raise Unauthenticated(f"the client '{LOCAL_CLIENT}' of the open mode is not active; an API key is needed")
-    return client
+    return _Found(client)
 
 
-def is_loopback(peer: str | None) -> bool:
-    """Whether a request with this peer came from this machine; behind a proxy here every one does."""
+def is_from_here(headers: Mapping[str, str], peer: str | None) -> bool:
+    """Whether a request came from this machine, and not through a proxy on it."""
     try:
-        return ipaddress.ip_address(peer or "").is_loopback
+        return ipaddress.ip_address(peer or "").is_loopback and FORWARDED.isdisjoint(headers)
     except ValueError:
         return False

@@ -19,7 +19,7 @@ from django.db import Error as DatabaseError
 from django.db import connections
 from django.db.backends.postgresql.base import DatabaseWrapper
 
-from tasks_app import agents
+from tasks_app import agents, tokens
 from tasks_app.brokers import options
 
 #: Names stand in addresses and in queues' arguments: those of DNS labels.
@@ -198,6 +198,44 @@ def public_url(**_: Any) -> list[CheckMessage]:
         hint = "Every request would be redirected to https, and a redirected POST loses its body. Use https there."
         return [Warning("A2A_TLS is on, but A2A_PUBLIC_URL begins with http://.", hint=hint, id="a2a.W005")]
     return []
+
+
+@register
+def token_issuers(**_: Any) -> list[CheckMessage]:
+    """E020 for issuers that cannot be read."""
+    try:
+        tokens.issuers(settings.A2A_JWT_ISSUERS)
+    except ValueError as error:
+        hint = "docs/authentication.md shows one, with all of its fields."
+        return [Error(f"A2A_JWT_ISSUERS cannot be read: {error}.", hint=hint, id="a2a.E020")]
+    return []
+
+
+@register
+def agent_cards(**_: Any) -> list[CheckMessage]:
+    """E021 for half a provider, E022 for a key that cannot sign, E023 for a card that lacks what A2A requires."""
+    # Here, because only the web process needs them.
+    from tasks_app.a2a import agent_card, card_signing
+
+    if bool(settings.A2A_PROVIDER_NAME) != bool(settings.A2A_PROVIDER_URL):
+        text = "Of A2A_PROVIDER_NAME and A2A_PROVIDER_URL only one is set."
+        return [Error(text, hint="A card names both, or no provider.", id="a2a.E021")]
+    try:
+        card_signing.signer(settings.A2A_CARD_SIGNING_KEY, settings.A2A_CARD_SIGNING_KID)
+    except (OSError, ValueError) as error:
+        hint = "openssl ecparam -name prime256v1 -genkey -noout -out card.pem"
+        text = f"A2A_CARD_SIGNING_KEY cannot sign: {type(error).__name__}: {error}."
+        return [Error(text, hint=hint, id="a2a.E022")]
+    if token_issuers():
+        return []
+    found: list[CheckMessage] = []
+    site = agent_card.Site.at("https://localhost")
+    for name, spec in sorted(agents.registered().items()):
+        lacks = agent_card.missing(agent_card.public(spec, site))
+        if lacks:
+            hint = "Declare it; A2A 1.0, section 4.4, says what each is."
+            found.append(Error(f"The card of '{name}' lacks {', '.join(lacks)}.", hint=hint, id="a2a.E023"))
+    return found
 
 
 @register(Tags.security, deploy=True)

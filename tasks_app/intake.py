@@ -19,7 +19,7 @@ from tasks_app.a2a.errors import (
 )
 from tasks_app.a2a.extension import TaskOptions
 from tasks_app.agents import AgentSpec
-from tasks_app.authentication import Caller
+from tasks_app.authentication import Caller, check_scopes
 from tasks_app.engine import Created, Delivered, FollowUp, NewTask
 from tasks_app.policies import Resources
 
@@ -70,8 +70,9 @@ def new_task(
     """The task that this message asks for, checked against its agent; not yet stored.
 
     ``options_path`` is what stands before the names of the options in the request, for errors.
-    Raises InvalidParamsError or ContentTypeNotSupportedError.
+    Raises InvalidParamsError or ContentTypeNotSupportedError; Forbidden if the caller lacks a scope for what it asks.
     """
+    ask_for(options.skill, caller=caller, spec=spec, message=message, path=f"{options_path}skill")
     _check_content(spec, message)
     _check_parameters(spec, options, f"{options_path}parameters")
     needs = _needs(spec, options, f"{options_path}resources")
@@ -103,16 +104,23 @@ def new_task(
 
 
 def follow_up(
-    *, caller: Caller, spec: AgentSpec, message: Message, context_id: str, accepted_output_modes: tuple[str, ...] = ()
+    *,
+    caller: Caller,
+    spec: AgentSpec,
+    message: Message,
+    context_id: str,
+    skill: str,
+    accepted_output_modes: tuple[str, ...] = (),
 ) -> FollowUp:
-    """The message as one to the task it names, which is of this context; not yet delivered.
+    """The message as one to the task it names, which is of this context and was made for this skill; not yet delivered.
 
-    Raises InvalidParamsError, ContentTypeNotSupportedError or TaskNotFoundError.
+    Raises InvalidParamsError, ContentTypeNotSupportedError or TaskNotFoundError; Forbidden as :func:`new_task`.
     """
     if message.context_id not in ("", context_id):
         raise invalid("message.contextId", "is not that of the task")
     if extension.URI in message.metadata:
         raise invalid(f"message.metadata.{extension.URI}", "the options of a task are those of its first message")
+    ask_for(skill, caller=caller, spec=spec, message=message, path=f"message.metadata.{extension.URI}.skill")
     _check_content(spec, message)
     return FollowUp(
         task_id=task_id(message.task_id),
@@ -147,6 +155,18 @@ def accepted(created: Created, caller: Caller) -> Created:
         waiting = f"at most {caller.max_queued} of your tasks may wait"
         raise ResourceExhaustedError("max_queued", waiting, retry_after_s=QUEUE_RETRY_S)
     return created
+
+
+def ask_for(skill: str, *, caller: Caller, spec: AgentSpec, message: Message, path: str) -> None:
+    """Has a message ask for a skill, empty for whichever the agent takes, if the caller may.
+
+    Raises Forbidden if it may not, InvalidParamsError if there is no such skill.
+    """
+    try:
+        check_scopes(caller, spec, skill, write=True)
+    except agents.UnknownSkill as error:
+        raise invalid(path, str(error)) from error
+    extension.put_skill(message, skill)
 
 
 def _check_content(spec: AgentSpec, message: Message) -> None:

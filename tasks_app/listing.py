@@ -21,7 +21,7 @@ from tasks_app.a2a.errors import invalid
 from tasks_app.a2a.parse import CONTEXT_ID_MAX_CHARS
 from tasks_app.engine.claim import decoded
 from tasks_app.engine.core import Statement, Steps
-from tasks_app.reads import TaskRecord
+from tasks_app.reads import ArtifactView, TaskRecord, artifacts_of
 from tasks_app.status import Priority, TaskStatus
 
 PAGE_SIZE = 50
@@ -147,8 +147,9 @@ def tasks(asked: Query) -> Steps[Page]:
     rows = yield Statement(CONTEXT_PAGE if asked.context_id else PAGE, params)
     more, rows = len(rows) > asked.page_size, rows[: asked.page_size]
     messages = yield from _messages(rows, asked.history_length)
+    artifacts = (yield from artifacts_of([(row[0], row[7]) for row in rows])) if asked.artifacts else {}
     return Page(
-        tasks=tuple(_record(row, messages.get(row[0], ())) for row in rows),
+        tasks=tuple(_record(row, messages.get(row[0], ()), artifacts.get(row[0], ())) for row in rows),
         next_token=_token(rows[-1][10], rows[-1][0]) if more else "",
         total=(yield from _total(asked, params)),
     )
@@ -173,7 +174,7 @@ def _total(asked: Query, params: dict[str, Any]) -> Steps[int]:
     return max(counted, int(plan[0]["Plan"]["Plan Rows"]))
 
 
-def _record(row: tuple[Any, ...], messages: tuple[bytes, ...]) -> TaskRecord:
+def _record(row: tuple[Any, ...], messages: tuple[bytes, ...], artifacts: tuple[ArtifactView, ...]) -> TaskRecord:
     return TaskRecord(
         id=row[0],
         context_id=row[1],
@@ -188,6 +189,7 @@ def _record(row: tuple[Any, ...], messages: tuple[bytes, ...]) -> TaskRecord:
         status_at=row[10],
         metadata=decoded(row[11]),
         messages=messages,
+        artifacts=artifacts,
     )
 
 

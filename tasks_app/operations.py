@@ -6,12 +6,13 @@ which each binding renders. Every function raises A2A's errors.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from a2a.types import (
+    AgentCard,
     CancelTaskRequest,
     GetTaskRequest,
     ListTasksRequest,
@@ -25,7 +26,7 @@ from a2a.types import (
 from django.conf import settings
 
 from tasks_app import intake, listing, reads
-from tasks_app.a2a import extension, parse, wire
+from tasks_app.a2a import agent_card, extension, extensions, parse, wire
 from tasks_app.a2a.errors import (
     PushNotificationNotSupportedError,
     TaskNotCancelableError,
@@ -33,9 +34,9 @@ from tasks_app.a2a.errors import (
     UnsupportedOperationError,
     invalid,
 )
-from tasks_app.a2a.wire import Submitted
+from tasks_app.a2a.wire import Event, Submitted
 from tasks_app.agents import AgentSpec
-from tasks_app.authentication import Caller
+from tasks_app.authentication import Caller, check_scopes
 from tasks_app.engine import FollowUp, NewTask
 from tasks_app.reads import TaskRecord
 from tasks_app.status import TERMINAL, TaskStatus
@@ -43,29 +44,63 @@ from tasks_app.waiting import waiting_for
 from tasks_app.web import web
 
 Params = Mapping[str, Any]
-
-_SETTLED = TERMINAL | {TaskStatus.INPUT_REQUIRED}
+#: The operations that change nothing: they need the scope to read only.
+READS = frozenset({"GetTask", "ListTasks", "SubscribeToTask", "GetExtendedAgentCard"})
+#: Where the stream of a message ends: its turn is over, and the client's next one needs a request of its own.
+ASKS = frozenset({TaskStatus.INPUT_REQUIRED})
+#: With what a stream of A2A 0.3 ends, whatever it is of.
+SETTLED = TERMINAL | ASKS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """Who asks which agent for what. ``after`` is the last generation that the client of a stream has seen."""
+    """Who asks which agent for what.
+
+    ``after`` is the last generation that the client of a stream has seen, ``base_url`` where it reaches this server.
+    ``extensions`` are the URIs of those that it asked for and that hold: every answer names them.
+    """
 
     caller: Caller
     spec: AgentSpec
     method: str
     after: int | None = None
+    base_url: str = ""
+    extensions: tuple[str, ...] = ()
+
+    @classmethod
+    def made(
+        cls,
+        *,
+        caller: Caller,
+        spec: AgentSpec,
+        method: str,
+        asked: Sequence[str],
+        after: int | None = None,
+        base_url: str = "",
+    ) -> Call:
+        """The call, if it may be made; ``asked`` are the values of the headers that name extensions.
+
+        Raises Forbidden, or ExtensionSupportRequiredError if it does not ask for one that its agent requires.
+        """
+        check_scopes(caller, write=method not in READS)
+        extensions.check_required(spec, asked)
+        activated = tuple(extensions.activated(spec, asked)) if asked else ()
+        return cls(caller=caller, spec=spec, method=method, after=after, base_url=base_url, extensions=activated)
 
 
 class Item(NamedTuple):
     """What a stream sends next; ``generation`` is its place, which a client may name to go on from there.
 
-    ``settled`` says that with it the task has ended or waits for its client's input: what 0.3 calls ``final``.
+    ``settled`` says that with it the task has ended or waits for its client's input: A2A 0.3's ``final``.
     """
 
     generation: int
-    response: StreamResponse | Submitted
+    response: StreamResponse | Submitted | Event
     settled: bool = False
+
+
+#: None where nothing came for a while.
+Items = AsyncIterator[Item | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +151,7 @@ async def send_message(call: Call, params: Params) -> SendMessageResponse | Subm
     return await _sent(call, task_id, asked)
 
 
-async def send_streaming_message(call: Call, params: Params) -> AsyncIterator[Item]:
+async def send_streaming_message(call: Call, params: Params) -> Items:
     """Accepts the message; the task first, then its events in order, until it has ended or needs input.
 
     While it needs authorisation the stream stays open, since that may come by another way (section 7.6.1).
@@ -124,20 +159,21 @@ async def send_streaming_message(call: Call, params: Params) -> AsyncIterator[It
     asked = await _asked(call, params)
     accepted = await _accept(call, asked)
     if isinstance(accepted, Submitted):
-        return _stream_new(accepted)
+        place = _Place(task_id=accepted.task_id, context_id=accepted.context_id, after=1, until=1, ends_at=ASKS)
+        return _stream(Item(1, accepted), place)
     record = await _record(call, accepted, history=asked.history_length != 0)
     first = Item(record.generation, StreamResponse(task=await _task(record, asked.history_length)))
-    return _stream(call, record, first, ends_at=_SETTLED)
+    return _stream_of(call, record, first, ends_at=ASKS)
 
 
-async def subscribe_to_task(call: Call, params: Params) -> AsyncIterator[Item]:
+async def subscribe_to_task(call: Call, params: Params) -> Items:
     """The task as it is, then its events in order, until it has ended; or the events after ``call.after``."""
     request = parse.proto(params, SubscribeToTaskRequest(), path="params")
     record = await _record(call, _task_id(request))
     if record.status in TERMINAL and (call.after is None or call.after >= record.generation):
         raise UnsupportedOperationError(f"task {record.id} has ended: there is nothing to subscribe to")
     first = Item(record.generation, StreamResponse(task=await _task(record, None)))
-    return _stream(call, record, first, ends_at=TERMINAL)
+    return _stream_of(call, record, first, ends_at=frozenset())
 
 
 async def get_task(call: Call, params: Params) -> Task:
@@ -171,13 +207,19 @@ async def cancel_task(call: Call, params: Params) -> Task:
     return await _read(call, record.id, None)
 
 
+async def get_extended_agent_card(call: Call, params: Params) -> AgentCard:
+    """The agent's card with what is shown to this caller only (section 3.1.11)."""
+    return agent_card.extended(call.spec, call.caller, agent_card.Site.at(call.base_url))
+
+
 UNARY: dict[str, Callable[[Call, Params], Awaitable[Any]]] = {
     "SendMessage": send_message,
     "GetTask": get_task,
     "ListTasks": list_tasks,
     "CancelTask": cancel_task,
+    "GetExtendedAgentCard": get_extended_agent_card,
 }
-STREAMING: dict[str, Callable[[Call, Params], Awaitable[AsyncIterator[Item]]]] = {
+STREAMING: dict[str, Callable[[Call, Params], Awaitable[Items]]] = {
     "SendStreamingMessage": send_streaming_message,
     "SubscribeToTask": subscribe_to_task,
 }
@@ -220,6 +262,7 @@ async def _follow_up(call: Call, message: Message, modes: tuple[str, ...]) -> Fo
         spec=call.spec,
         message=message,
         context_id=record.context_id,
+        skill=extension.skill_of(Message.FromString(record.request)),
         accepted_output_modes=modes,
     )
 
@@ -252,31 +295,48 @@ async def _accept(call: Call, asked: Asked) -> Submitted | UUID:
     )
 
 
-async def _stream_new(submitted: Submitted) -> AsyncIterator[Item]:
-    """Of a task that was accepted just now."""
-    yield Item(1, submitted)
-    async for event in web().follow(submitted.task_id, after=1):
-        settled = event.kind == "status" and event.status in _SETTLED
-        yield Item(event.generation, wire.event(event, context_id=submitted.context_id), settled)
-        if settled:
-            return
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """Where a stream begins, and where it ends but with its task: in one of the states, from ``until`` on."""
+
+    task_id: UUID
+    context_id: str
+    after: int
+    until: int
+    ends_at: frozenset[TaskStatus]
+    ended: bool = False
 
 
-async def _stream(
-    call: Call, record: TaskRecord, first: Item, *, ends_at: frozenset[TaskStatus]
-) -> AsyncIterator[Item]:
-    """``first``, unless the client goes on from an event it names, and what comes after."""
-    after = record.generation if call.after is None else min(call.after, record.generation)
-    if call.after is None:
+async def _stream(first: Item | None, place: _Place) -> Items:
+    """``first``, and the events from the place on."""
+    if first is not None:
         yield first
-    if after == record.generation and record.status in ends_at:
+    del first  # an open stream keeps nothing of what it has sent
+    if place.ended:
         return
-    async for event in web().follow(record.id, after=after):
-        # An answer may have come since: of what happened before only the last state counts.
-        settled = event.kind == "status" and event.status in _SETTLED and event.generation >= record.generation
-        yield Item(event.generation, wire.event(event, context_id=record.context_id), settled)
-        if settled and event.status in ends_at:
+    async for event in web().follow(place.task_id, after=place.after):
+        if event is None:
+            yield None
+            continue
+        # A client may have answered since: of what came before, no question settles anything.
+        settled = event.kind == "status" and event.status in SETTLED and event.generation >= place.until
+        yield Item(event.generation, Event(event, place.context_id), settled)
+        if settled and event.status in place.ends_at:
             return
+
+
+def _stream_of(call: Call, record: TaskRecord, first: Item, *, ends_at: frozenset[TaskStatus]) -> Items:
+    """The task as it is and what comes after; or the events after the one that the client names."""
+    after = record.generation if call.after is None else min(call.after, record.generation)
+    place = _Place(
+        task_id=record.id,
+        context_id=record.context_id,
+        after=after,
+        until=record.generation,
+        ends_at=ends_at,
+        ended=after == record.generation and record.status in TERMINAL | ends_at,
+    )
+    return _stream(first if call.after is None else None, place)
 
 
 async def _record(call: Call, task_id: UUID, *, history: bool = True, artifacts: bool = True) -> TaskRecord:

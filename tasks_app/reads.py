@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -16,6 +16,9 @@ from tasks_app.status import Priority, TaskStatus
 #: The most events one read returns, and the most bytes of messages and artifacts that they carry; one event always.
 EVENTS_MAX = 200
 CONTENT_MAX_BYTES = 1024 * 1024
+
+#: A task, and the last of its generations that was seen.
+Cursor = tuple[UUID, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +62,8 @@ class EventRecord:
     parts: tuple[PartRecord, ...] = ()
     started: bool = True
     more: bool = False
+    #: What a binding has made of it, by name: all who follow the task share one record.
+    shown: dict[str, bytes] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def is_follow_up(self) -> bool:
@@ -68,7 +73,7 @@ class EventRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskRecord:
-    """A task as the wire shows it. ``messages`` are protobuf Messages, oldest first."""
+    """A task as the wire shows it. ``messages`` are protobuf Messages, oldest first; ``request`` is the first."""
 
     id: UUID
     context_id: str
@@ -82,6 +87,7 @@ class TaskRecord:
     error: dict[str, str] | None
     status_at: datetime
     metadata: dict[str, Any]
+    request: bytes = b""
     messages: tuple[bytes, ...] = ()
     artifacts: tuple[ArtifactView, ...] = ()
 
@@ -98,42 +104,49 @@ WHERE task_id = %(task_id)s AND generation <= %(generation)s AND payload IS NOT 
   AND kind NOT IN ('artifact', 'checkpoint')
 ORDER BY generation
 """
+# As they stood at a generation, so that a stream which goes on from there sees nothing twice: what was added since is
+# left out, and so is an artifact that was made anew since.
 ARTIFACTS = f"""
-SELECT artifact.artifact_id, artifact.name, artifact.description, artifact.metadata,
+SELECT artifact.task_id, artifact.artifact_id, artifact.name, artifact.description, artifact.metadata,
        chunk.kind, chunk.media_type, chunk.filename, chunk.content, chunk.metadata
-FROM artifacts_app_artifact artifact
-LEFT JOIN artifacts_app_artifactchunk chunk ON {CURRENT}
-WHERE artifact.task_id = %(task_id)s
+FROM unnest(%(task_id)s::uuid[], %(generation)s::int[]) AS seen(task_id, generation)
+JOIN artifacts_app_artifact artifact
+  ON artifact.task_id = seen.task_id AND COALESCE(artifact.first_generation, artifact.generation) <= seen.generation
+LEFT JOIN artifacts_app_artifactchunk chunk ON {CURRENT} AND chunk.generation <= seen.generation
 ORDER BY COALESCE(artifact.first_generation, artifact.generation), chunk.generation, chunk.position
 """  # noqa: S608 (only constants are put in)
 # The lengths of contents are known without reading them. Pending is not «waits for another attempt» where a client says
 # more before the first run has begun.
 EVENTS = """
 WITH next AS (
-    SELECT * FROM tasks_app_taskevent WHERE task_id = %(task_id)s AND generation > %(after)s
-    ORDER BY generation LIMIT %(limit)s + 1
+    SELECT cursor.nth AS item, event.*
+    FROM unnest(%(task_id)s::uuid[], %(after)s::int[]) WITH ORDINALITY AS cursor(task_id, after, nth), LATERAL (
+        SELECT * FROM tasks_app_taskevent
+        WHERE task_id = cursor.task_id AND generation > cursor.after
+        ORDER BY generation LIMIT %(limit)s + 1
+    ) event
 ), sized AS (
-    SELECT *, lead(generation) OVER (ORDER BY generation) IS NOT NULL AS more,
-           row_number() OVER (ORDER BY generation) AS nth,
+    SELECT *, lead(generation) OVER own IS NOT NULL AS more, row_number() OVER own AS nth,
            sum(COALESCE(octet_length(payload), 0) + CASE kind WHEN 'artifact' THEN (
                SELECT COALESCE(sum(octet_length(content)), 0) FROM artifacts_app_artifactchunk chunk
                WHERE chunk.task_id = next.task_id AND chunk.generation = next.generation) ELSE 0 END)
-               OVER (ORDER BY generation) AS size_bytes
-    FROM next
+               OVER own AS size_bytes
+    FROM next WINDOW own AS (PARTITION BY item ORDER BY generation)
 )
-SELECT task_id, generation, kind, status, progress, payload, error, attempt, created_at,
+SELECT item, task_id, generation, kind, status, progress, payload, error, attempt, created_at,
        CASE WHEN kind = 'message' AND attempt = 0 AND status = 'pending' THEN EXISTS (
            SELECT FROM tasks_app_taskevent before
            WHERE before.task_id = sized.task_id AND before.generation < sized.generation AND before.attempt > 0)
        ELSE generation > 1 END, more
 FROM sized
 WHERE nth <= %(limit)s AND (nth = 1 OR size_bytes <= %(size_bytes)s)
-ORDER BY generation
+ORDER BY item, generation
 """
 CHUNKS = """
-SELECT generation, kind, media_type, filename, content, metadata FROM artifacts_app_artifactchunk
-WHERE task_id = %(task_id)s AND generation = ANY(%(generation)s::int[])
-ORDER BY generation, position
+SELECT chunk.task_id, chunk.generation, kind, media_type, filename, content, metadata
+FROM unnest(%(task_id)s::uuid[], %(generation)s::int[]) AS carrying(task_id, generation)
+JOIN artifacts_app_artifactchunk chunk USING (task_id, generation)
+ORDER BY chunk.task_id, chunk.generation, position
 """
 OWNED = "SELECT id FROM tasks_app_task WHERE id = ANY(%(task_id)s::uuid[]) AND client_id = %(client_id)s"
 LATEST = "SELECT id, generation FROM tasks_app_task WHERE id = ANY(%(task_id)s::uuid[])"
@@ -154,7 +167,7 @@ def task(
         messages = (bytes(row[12]), *(bytes(payload) for (payload,) in said))
     views: tuple[ArtifactView, ...] = ()
     if artifacts:
-        views = _artifacts((yield Statement(ARTIFACTS, {"task_id": task_id})))
+        views = (yield from artifacts_of([(task_id, row[7])])).get(task_id, ())
     return TaskRecord(
         id=row[0],
         context_id=row[1],
@@ -168,9 +181,32 @@ def task(
         error=decoded(row[9]),
         status_at=row[10],
         metadata=decoded(row[11]),
+        request=bytes(row[12]),
         messages=messages,
         artifacts=views,
     )
+
+
+def artifacts_of(seen: Sequence[Cursor]) -> Steps[dict[UUID, tuple[ArtifactView, ...]]]:
+    """The artifacts of each task as they stood at its generation, in the order in which they were begun."""
+    params = {"task_id": [task_id for task_id, _ in seen], "generation": [generation for _, generation in seen]}
+    heads: dict[tuple[UUID, str], tuple[Any, ...]] = {}
+    parts: dict[tuple[UUID, str], list[PartRecord]] = {}
+    for row in (yield Statement(ARTIFACTS, params)):
+        heads[row[0], row[1]] = row[2:5]
+        if row[5] is not None:
+            parts.setdefault((row[0], row[1]), []).append(_part(row[5:]))
+    found: dict[UUID, list[ArtifactView]] = {}
+    for (task_id, artifact_id), (name, description, metadata) in heads.items():
+        view = ArtifactView(
+            artifact_id=artifact_id,
+            name=name,
+            description=description,
+            metadata=decoded(metadata),
+            parts=tuple(parts.get((task_id, artifact_id), ())),
+        )
+        found.setdefault(task_id, []).append(view)
+    return {task_id: tuple(views) for task_id, views in found.items()}
 
 
 def events(task_id: UUID, *, after: int, limit: int = EVENTS_MAX) -> Steps[list[EventRecord]]:
@@ -178,30 +214,28 @@ def events(task_id: UUID, *, after: int, limit: int = EVENTS_MAX) -> Steps[list[
 
     As many as fit into ``limit`` and ``CONTENT_MAX_BYTES``, but one if there is any; the last says if there are more.
     """
-    params = {"task_id": task_id, "after": after, "limit": limit, "size_bytes": CONTENT_MAX_BYTES}
+    return (yield from events_of([(task_id, after)], limit=limit))[0]
+
+
+def events_of(cursors: Sequence[Cursor], *, limit: int = EVENTS_MAX) -> Steps[list[list[EventRecord]]]:
+    """The events past each cursor, in order; ``CONTENT_MAX_BYTES`` is shared out evenly."""
+    params = {
+        "task_id": [task_id for task_id, _ in cursors],
+        "after": [after for _, after in cursors],
+        "limit": limit,
+        "size_bytes": CONTENT_MAX_BYTES // len(cursors),
+    }
     rows = yield Statement(EVENTS, params)
-    carrying = [row[1] for row in rows if row[2] == "artifact"]
-    parts: dict[int, list[PartRecord]] = {}
+    carrying = {(row[1], row[2]) for row in rows if row[3] == "artifact"}
+    parts: dict[Cursor, list[PartRecord]] = {}
     if carrying:
-        for chunk in (yield Statement(CHUNKS, {"task_id": task_id, "generation": carrying})):
-            parts.setdefault(chunk[0], []).append(_part(chunk[1:]))
-    return [
-        EventRecord(
-            task_id=row[0],
-            generation=row[1],
-            kind=row[2],
-            status=TaskStatus(row[3]),
-            progress=row[4],
-            payload=None if row[5] is None else bytes(row[5]),
-            error=decoded(row[6]),
-            attempt=row[7],
-            created_at=row[8],
-            parts=tuple(parts.get(row[1], ())),
-            started=row[9],
-            more=row[10],
-        )
-        for row in rows
-    ]
+        params = {"task_id": [task_id for task_id, _ in carrying], "generation": [number for _, number in carrying]}
+        for chunk in (yield Statement(CHUNKS, params)):
+            parts.setdefault((chunk[0], chunk[1]), []).append(_part(chunk[2:]))
+    found: list[list[EventRecord]] = [[] for _ in cursors]
+    for row in rows:
+        found[row[0] - 1].append(_event(row[1:], tuple(parts.get((row[1], row[2]), ()))))
+    return found
 
 
 def owned(task_ids: Sequence[UUID], *, client_id: int) -> Steps[set[UUID]]:
@@ -214,22 +248,20 @@ def latest(task_ids: Sequence[UUID]) -> Steps[dict[UUID, int]]:
     return dict((yield Statement(LATEST, {"task_id": list(task_ids)})))
 
 
-def _artifacts(rows: list[tuple[Any, ...]]) -> tuple[ArtifactView, ...]:
-    heads: dict[str, tuple[Any, ...]] = {}
-    parts: dict[str, list[PartRecord]] = {}
-    for row in rows:
-        heads[row[0]] = row[:4]
-        if row[4] is not None:
-            parts.setdefault(row[0], []).append(_part(row[4:]))
-    return tuple(
-        ArtifactView(
-            artifact_id=artifact_id,
-            name=head[1],
-            description=head[2],
-            metadata=decoded(head[3]),
-            parts=tuple(parts.get(artifact_id, ())),
-        )
-        for artifact_id, head in heads.items()
+def _event(row: tuple[Any, ...], parts: tuple[PartRecord, ...]) -> EventRecord:
+    return EventRecord(
+        task_id=row[0],
+        generation=row[1],
+        kind=row[2],
+        status=TaskStatus(row[3]),
+        progress=row[4],
+        payload=None if row[5] is None else bytes(row[5]),
+        error=decoded(row[6]),
+        attempt=row[7],
+        created_at=row[8],
+        parts=parts,
+        started=row[9],
+        more=row[10],
     )
 
 

@@ -247,6 +247,7 @@ class Hub:
         self._pubsub: redis.asyncio.client.PubSub | None = None
         self._ears: dict[str, asyncio.Task[None]] = {}
         self._seen: dict[UUID, int] = {}
+        self.ended = False
 
     @contextlib.asynccontextmanager
     async def follow(self, task_id: UUID) -> AsyncIterator[asyncio.Event]:
@@ -264,6 +265,11 @@ class Hub:
                 self._events.pop(task_id, None)
                 self._seen.pop(task_id, None)
                 await self._unlisten(task_id)
+
+    def end(self) -> None:
+        """Wakes everybody who follows anything: this process is about to end, see :attr:`ended`."""
+        self.ended = True
+        self._wake(self._events)
 
     def follows(self, task_id: UUID) -> bool:
         """Whether somebody follows this task now."""

@@ -19,7 +19,7 @@ from tasks_app.database import OUTAGES, Line, conninfo, is_poison
 from tasks_app.engine import Created, Delivered, FollowUp, NewTask
 from tasks_app.engine.core import AsyncConnection, Steps, arun
 from tasks_app.groupcommit import Flusher
-from tasks_app.reads import EventRecord
+from tasks_app.reads import Cursor, EventRecord
 from tasks_app.status import INTERRUPTED, TERMINAL, TaskStatus
 from tasks_app.throttle import AsyncThrottle
 from tasks_app.wakeups import AsyncBell, Hub, accepted, cancelled, delivered
@@ -27,6 +27,8 @@ from tasks_app.wakeups import AsyncBell, Hub, accepted, cancelled, delivered
 T = TypeVar("T")
 P = ParamSpec("P")
 _ENDS = TERMINAL | INTERRUPTED
+#: How long a stream says nothing, in seconds.
+KEEP_ALIVE_S = 15.0
 
 
 class Web:
@@ -38,6 +40,7 @@ class Web:
         self._submits: Flusher[NewTask, Created] = Flusher(
             self._create_all, is_poison=is_poison, size_bytes=_size_bytes
         )
+        self._events: Flusher[Cursor, list[EventRecord]] = Flusher(self._read_events, is_poison=is_poison)
         self._pool: AsyncConnectionPool[AsyncConnection] | None = None
         self._opening = asyncio.Lock()
         self._throttle = AsyncThrottle()
@@ -95,25 +98,33 @@ class Web:
             await self._renew()
             return await self._once(verb, *args, **kwargs)
 
-    async def follow(self, task_id: UUID, *, after: int) -> AsyncIterator[EventRecord]:
-        """The task's events past a generation, and then each as it comes; ends after the terminal one."""
+    async def follow(self, task_id: UUID, *, after: int) -> AsyncIterator[EventRecord | None]:
+        """The task's events past a generation, and then each as it comes; ends after the terminal one, or the hub.
+
+        None whenever nothing came for :data:`KEEP_ALIVE_S`.
+        """
         async with self.hub.follow(task_id) as changed:
-            while True:
+            while not self.hub.ended:
                 changed.clear()
-                events = await self.read(reads.events, task_id, after=after)
+                events = await self._events.submit((task_id, after))
                 for event in events:
                     after = event.generation
                     yield event
                     if event.kind == "status" and event.status in TERMINAL:
                         return
-                if not events or not events[-1].more:
-                    await changed.wait()
+                more = bool(events) and events[-1].more
+                del events  # what they carry is not kept while nothing comes
+                while not more and not await _is_set(changed):
+                    yield None
 
     async def settled(self, task_id: UUID, *, wait_s: float, changed: asyncio.Event) -> None:
-        """Returns when the task is terminal or interrupted, or after ``wait_s``; ``changed`` is the hub's event."""
+        """Returns when the task is terminal or interrupted, or after ``wait_s``; ``changed`` is the hub's event.
+
+        Also when the hub has ended.
+        """
         try:
             async with asyncio.timeout(wait_s):
-                while True:
+                while not self.hub.ended:
                     changed.clear()
                     status = await self.read(_status_of, task_id)
                     if status is None or status in _ENDS:
@@ -142,6 +153,12 @@ class Web:
         self._bell.ring(accepted(items))
         return created
 
+    async def _read_events(self, cursors: Sequence[Cursor]) -> list[list[EventRecord]]:
+        """Those past each cursor: streams that are woken together read together, and those at one place share."""
+        wanted = list(dict.fromkeys(cursors))
+        found = dict(zip(wanted, await self.read(reads.events_of, wanted), strict=True))
+        return [found[cursor] for cursor in cursors]
+
     async def _latest(self, task_ids: list[UUID]) -> dict[UUID, int]:
         return await self.read(reads.latest, task_ids)
 
@@ -157,6 +174,15 @@ class Web:
                 await pool.open()
                 self._pool = pool
         return self._pool
+
+
+async def _is_set(changed: asyncio.Event) -> bool:
+    """Whether the event is set before :data:`KEEP_ALIVE_S` have passed."""
+    try:
+        async with asyncio.timeout(KEEP_ALIVE_S):
+            return await changed.wait()
+    except TimeoutError:
+        return False
 
 
 def _size_bytes(item: NewTask) -> int:

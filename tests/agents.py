@@ -16,6 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from a2a.types import Message, Part
+
 from tasks_app.agents import AgentError, Snooze, agent
 from tasks_app.policies import Resources, RetryPolicy
 
@@ -59,6 +61,18 @@ def flaky(ctx: Any) -> None:
 @agent("flaky-io", lane="io", description="The same, on the event loop.")
 async def flaky_io(ctx: Any) -> None:
     flaky(ctx)
+
+
+@agent("converses", lane="cpu", description="Asks first; dies once in its second turn; then says what it was told.")
+@agent("converses-io", lane="io", description="The same, without dying.")
+def converses(ctx: Any) -> str:
+    ctx.artifact(f"turn {ctx.turn}", name="log", append=True, last_chunk=False)
+    if ctx.turn == 1:
+        ctx.require_input(Message(parts=[Part(text="which one?"), Part(url="https://example.org/choices")]))
+    if "dies" in ctx.text and "died" not in ctx.checkpoints:
+        ctx.checkpoint("died", True)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return f"{ctx.history[-1].parts[0].text} {ctx.text}"
 
 
 @agent("swallows", lane="io", description="Swallows its cancellation, for as many seconds as the text says.")

@@ -15,6 +15,7 @@ from django.conf import settings
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.struct_pb2 import Struct
 
+from tasks_app.a2a.extension import skill_of
 from tasks_app.agents import AgentError, AuthRequired, InputRequired
 from tasks_app.engine import ArtifactRecord, CheckpointRecord, Chunk, Claim, Note, Record
 from tasks_app.nesting import DEPTH_MAX, is_too_deep
@@ -95,6 +96,11 @@ class Context:
     def attempt(self) -> int:
         """1 for the first run, whatever its turn."""
         return self._claim.attempt
+
+    @property
+    def skill(self) -> str:
+        """The id of the skill that the message asks for, which its client may; empty if it names none."""
+        return skill_of(self.message)
 
     @property
     def parameters(self) -> dict[str, Any]:

@@ -52,10 +52,10 @@ FROM made
 FINISHED = """
 INSERT INTO tasks_app_task
     (id, client_id, agent, lane, priority, context_id, status, progress, attempt, spent, max_attempts, epoch,
-     generation, run_after, publishes, timeout_s, created_at, updated_at, started_at, completed_at, error)
+     generation, run_after, publishes, timeout_s, created_at, status_at, updated_at, started_at, completed_at, error)
 SELECT id, client_id, agent, lane, priority, 'c-' || n / 10,
        CASE WHEN n %% 50 = 0 THEN 'failed' ELSE 'completed' END, 1, 1, 1, 3, 2, 3, at, 1, 60, at,
-       at + interval '0.9 s', at + interval '20 ms', at + interval '0.9 s',
+       at + interval '0.9 s', at + interval '0.9 s', at + interval '20 ms', at + interval '0.9 s',
        CASE WHEN n %% 50 = 0 THEN '{"code": "handler_error", "message": "it broke"}'::jsonb END
 FROM made
 """
@@ -63,8 +63,8 @@ FROM made
 PENDING = """
 INSERT INTO tasks_app_task
     (id, client_id, agent, lane, priority, context_id, status, progress, attempt, max_attempts, epoch, generation,
-     run_after, publishes, timeout_s, created_at, updated_at)
-SELECT id, client_id, agent, lane, priority, 'c-' || n / 10, 'pending', 0, 0, 3, 0, 1, due, 0, 60, at, at
+     run_after, publishes, timeout_s, created_at, status_at, updated_at)
+SELECT id, client_id, agent, lane, priority, 'c-' || n / 10, 'pending', 0, 0, 3, 0, 1, due, 0, 60, at, at, at
 FROM (SELECT *, CASE WHEN n %% 10 = 0 THEN now() + interval '1 day' ELSE at END AS due FROM made) made
 """
 RUN = """

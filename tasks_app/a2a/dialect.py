@@ -1,33 +1,41 @@
-"""A version of the protocol as a binding speaks it: its methods, from JSON to JSON.
+"""A version of the protocol as a binding speaks it: its methods, from JSON to JSON. 1.0's stand here.
 
-1.0's stands here; the older ones are in packages of their own.
+A method names its operation, by which scopes are checked, and which a task keeps as what made it.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from tasks_app import operations
 from tasks_app.a2a import wire
-from tasks_app.operations import Call, Item, Params
+from tasks_app.operations import Call, Item, Items, Params
 
 
-class Event(NamedTuple):
-    """One event of a stream, as JSON; ``generation`` is its place."""
+class Unary(NamedTuple):
+    """A method that answers once; ``result`` renders what ``do`` returns as JSON."""
 
-    generation: int
-    data: Any
+    operation: str
+    do: Callable[[Call, Params], Awaitable[Any]]
+    result: Callable[[Any], Any]
+
+    async def answer(self, call: Call, params: Params) -> Any:
+        return self.result(await self.do(call, params))
 
 
-Unary = Callable[[Call, Params], Awaitable[Any]]
-Streaming = Callable[[Call, Params], Awaitable[AsyncIterator[Event]]]
+class Streaming(NamedTuple):
+    """A method that streams; ``event`` renders each item as JSON text."""
+
+    operation: str
+    do: Callable[[Call, Params], Awaitable[Items]]
+    event: Callable[[Item], bytes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
-    """What answers once and what streams, by the binding's names for it."""
+    """The methods, by the binding's names for them."""
 
     unary: Mapping[str, Unary]
     streaming: Mapping[str, Streaming]
@@ -35,36 +43,15 @@ class Dialect:
     def __contains__(self, method: str) -> bool:
         return method in self.unary or method in self.streaming
 
-
-def unary(method: Callable[[Call, Params], Awaitable[Any]], as_json: Callable[[Any], Any]) -> Unary:
-    """The method with its result as JSON."""
-
-    async def answer(call: Call, params: Params) -> Any:
-        return as_json(await method(call, params))
-
-    return answer
+    def operation(self, method: str) -> str:
+        return (self.unary.get(method) or self.streaming[method]).operation
 
 
-def streaming(
-    method: Callable[[Call, Params], Awaitable[AsyncIterator[Item]]], as_json: Callable[[Item], Any]
-) -> Streaming:
-    """The method with its events as JSON."""
-
-    async def answer(call: Call, params: Params) -> AsyncIterator[Event]:
-        return _events(await method(call, params), as_json)
-
-    return answer
-
-
-async def _events(items: AsyncIterator[Item], as_json: Callable[[Item], Any]) -> AsyncIterator[Event]:
-    async for item in items:
-        yield Event(item.generation, as_json(item))
+def _event(item: Item) -> bytes:
+    return wire.as_json(item.response)
 
 
 V1_0 = Dialect(
-    unary={name: unary(operation, wire.as_dict) for name, operation in operations.UNARY.items()},
-    streaming={
-        name: streaming(operation, lambda item: wire.as_dict(item.response))
-        for name, operation in operations.STREAMING.items()
-    },
+    unary={name: Unary(name, do, wire.as_dict) for name, do in operations.UNARY.items()},
+    streaming={name: Streaming(name, do, _event) for name, do in operations.STREAMING.items()},
 )

@@ -12,6 +12,7 @@ from a2a.utils.errors import (
     A2AError,
     ContentTypeNotSupportedError,
     ErrorMapping,
+    ExtensionSupportRequiredError,
     InternalError,
     InvalidParamsError,
     InvalidRequestError,
@@ -27,6 +28,7 @@ from a2a.utils.errors import (
 __all__ = [
     "A2AError",
     "ContentTypeNotSupportedError",
+    "ExtensionSupportRequiredError",
     "InternalError",
     "InvalidParamsError",
     "InvalidRequestError",

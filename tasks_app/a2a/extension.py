@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from a2a.types import Message
 from django.utils.dateparse import parse_datetime
 
 from tasks_app.a2a.errors import invalid
@@ -18,8 +19,8 @@ from tasks_app.a2a.parse import json_object
 from tasks_app.status import Priority
 
 URI = "urn:a2a-task-manager:task-options:v1"
-DESCRIPTION = "Priority, timeout, start deadline, earliest start, parameters and resources of a task."
-FIELDS = ("priority", "timeout_s", "start_deadline_s", "run_after", "parameters", "resources")
+DESCRIPTION = "Skill, priority, timeout, start deadline, earliest start, parameters and resources of a task."
+FIELDS = ("skill", "priority", "timeout_s", "start_deadline_s", "run_after", "parameters", "resources")
 #: The longest timeout or start deadline that may be asked for, in seconds: 30 days.
 TIMEOUT_MAX_S = 30 * 86_400.0
 #: Of an earliest start: what stays an instant in PostgreSQL and in Python, whatever is added or taken away.
@@ -28,8 +29,12 @@ RUN_AFTER_YEARS = (1970, 2999)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskOptions:
-    """How a task is to be run; None means the agent's default."""
+    """How a task is to be run; None means the agent's default.
 
+    ``skill`` is the id of the skill that is asked for; empty: whichever the agent takes.
+    """
+
+    skill: str = ""
     priority: Priority = Priority.NORMAL
     timeout_s: float | None = None
     start_deadline_s: float | None = None
@@ -41,7 +46,8 @@ class TaskOptions:
     def asked(self) -> dict[str, Any]:
         """What was said of that for which the agent has a default."""
         said = {"timeout_s": self.timeout_s, "start_deadline_s": self.start_deadline_s}
-        return {**said, "resources": self.resources}
+        # Left out where it was not said: what was asked before there were skills is still the same request.
+        return {**said, "resources": self.resources, **({"skill": self.skill} if self.skill else {})}
 
 
 def parse(data: Any, *, path: str) -> TaskOptions:
@@ -55,6 +61,7 @@ def parse(data: Any, *, path: str) -> TaskOptions:
     if unknown:
         raise invalid(_join(path, unknown[0]), f"unknown; there are: {', '.join(FIELDS)}")
     return TaskOptions(
+        skill=_skill(data.get("skill"), _join(path, "skill")),
         priority=_priority(data.get("priority"), _join(path, "priority")),
         timeout_s=_seconds(data.get("timeout_s"), _join(path, "timeout_s")),
         start_deadline_s=_seconds(data.get("start_deadline_s"), _join(path, "start_deadline_s")),
@@ -64,8 +71,34 @@ def parse(data: Any, *, path: str) -> TaskOptions:
     )
 
 
+def skill_of(message: Message) -> str:
+    """The id of the skill that a message asks for; empty if it names none."""
+    said = message.metadata.fields
+    options = said[URI].struct_value.fields if URI in said else {}
+    return options["skill"].string_value if "skill" in options else ""
+
+
+def put_skill(message: Message, skill: str) -> None:
+    """Has the message ask for this skill and no other: what a handler reads is what was checked, from every door."""
+    if skill_of(message) == skill:
+        return
+    options = message.metadata.fields[URI].struct_value.fields
+    if skill:
+        options["skill"].string_value = skill
+    else:
+        del options["skill"]
+
+
 def _join(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
+
+
+def _skill(value: Any, path: str) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, str) or not value:
+        raise invalid(path, "must be the id of one of the agent's skills")
+    return value
 
 
 def _priority(value: Any, path: str) -> Priority:

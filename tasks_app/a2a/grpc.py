@@ -24,10 +24,10 @@ from google.rpc import error_details_pb2  # noqa: F401 (registers the details th
 from google.rpc.status_pb2 import Status
 
 from tasks_app import operations
-from tasks_app.a2a import parse, versions
+from tasks_app.a2a import extensions, parse, versions
 from tasks_app.a2a.errors import A2AError, ResourceExhaustedError, details, failed, invalid, mapped
-from tasks_app.a2a.wire import Submitted
-from tasks_app.authentication import CHALLENGE, Unauthenticated
+from tasks_app.a2a.wire import Event, Submitted
+from tasks_app.authentication import Forbidden, Unauthenticated
 from tasks_app.operations import Call, Item, Params
 from tasks_app.web import web
 
@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 SERVICE = a2a_pb2.DESCRIPTOR.services_by_name["A2AService"]
 #: Its own header of the details of an error (gRPC's richer error model).
 DETAILS = "grpc-status-details-bin"
+EXTENSIONS = [name.lower() for name in extensions.HEADERS]
 
 #: A grpc.aio.ServicerContext; the library has no types.
 Context = Any
@@ -46,11 +47,11 @@ class Method:
     """One method of a service. Requests come as bytes, so that one that is none is the client's fault, not ours.
 
     ``do`` is what is called with the ``params`` of a request; ``answer`` makes the service's message of its result, or
-    of each item of its stream. ``number`` is the version of the protocol; ``text`` is all that one says of an
-    error which knows no details.
+    of each item of its stream. ``number`` is the version of the protocol; ``text`` is all that one says of an error
+    which knows no details.
     """
 
-    name: str
+    operation: str
     number: str
     asks: type[Proto]
     params: Callable[[Proto], Params]
@@ -71,17 +72,16 @@ class Method:
         """The operation's events."""
         try:
             params = self._params(data)
-            items: AsyncIterator[Item] = await self.do(await self._call(params, context), params)
-            async for item in items:
-                yield self.answer(item)
+            async for item in await self.do(await self._call(params, context), params):
+                if item is not None:  # HTTP/2 keeps a silent connection alive by itself
+                    yield self.answer(item)
         except Exception as error:
             await refuse(context, error, self.text)
 
     def _params(self, data: bytes) -> Params:
         """Raises InvalidParamsError."""
         try:
-            request = self.asks.FromString(data)
-            return self.params(request)
+            return self.params(self.asks.FromString(data))
         except (DecodeError, ValueError) as error:
             raise invalid("request", f"is no {self.asks.DESCRIPTOR.name}: {error}"[:300]) from None
 
@@ -90,7 +90,15 @@ class Method:
         caller = await web().caller(said, peer_of(context.peer()))
         versions.check(versions.spoken(said, {}), of="this service", to=self.number)
         spec = operations.agent_at(None, params.get("tenant"))
-        return Call(caller=caller, spec=spec, method=self.name)
+        asked = [value for name, value in context.invocation_metadata() or () if name in EXTENSIONS]
+        call = Call.made(
+            caller=caller, spec=spec, method=self.operation, asked=asked, base_url=settings.A2A_PUBLIC_URL.rstrip("/")
+        )
+        if call.extensions:
+            await context.send_initial_metadata(
+                tuple((name.lower(), value) for name, value in extensions.echoed(call.extensions).items())
+            )
+        return call
 
 
 def handler(service: str, unary: Mapping[str, Method], streaming: Mapping[str, Method]) -> grpc.GenericRpcHandler:
@@ -111,14 +119,16 @@ def server() -> grpc.aio.Server:
     unary = {name: _method(name, do) for name, do in operations.UNARY.items()}
     streaming = {name: _method(name, do) for name, do in operations.STREAMING.items()}
     made.add_generic_rpc_handlers((handler(SERVICE.full_name, unary, streaming), v0_3.handler()))
-    reflection.enable_server_reflection((SERVICE.full_name, v0_3.SERVICE.full_name, reflection.SERVICE_NAME), made)
+    names = (SERVICE.full_name, v0_3.SERVICE.full_name, reflection.SERVICE_NAME)
+    reflection.enable_server_reflection(names, made)
     return made
 
 
 async def refuse(context: Context, error: Exception, text: Callable[[A2AError], str] | None = None) -> None:
     """Ends the call with the error's status and details (section 10.6), or with ``text`` in their place."""
-    if isinstance(error, Unauthenticated):
-        await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error), (("www-authenticate", CHALLENGE),))
+    if isinstance(error, Unauthenticated | Forbidden):
+        code = "UNAUTHENTICATED" if isinstance(error, Unauthenticated) else "PERMISSION_DENIED"
+        await context.abort(grpc.StatusCode[code], str(error), _sent(error.headers))
     if not isinstance(error, A2AError):
         log.error("gRPC: a call failed", exc_info=error)
         error = failed()
@@ -140,11 +150,13 @@ def _method(name: str, do: Callable[[Call, Params], Awaitable[Any]]) -> Method:
 
     def answer(result: Any) -> Proto:
         result = result.response if isinstance(result, Item) else result
+        if isinstance(result, Event):
+            return result.proto()
         made: Proto = answers(task=result.task()) if isinstance(result, Submitted) else result
         return made
 
     return Method(
-        name=name,
+        operation=name,
         number=versions.V1_0,
         asks=GetMessageClass(declared.input_type),
         params=_params,
@@ -165,6 +177,11 @@ def _params(request: Proto) -> Params:
 
 def _serialized(message: Proto) -> bytes:
     return bytes(message.SerializeToString())
+
+
+def _sent(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """Headers as gRPC sends them."""
+    return tuple((name.lower(), value) for name, value in headers.items())
 
 
 def peer_of(peer: str) -> str | None:

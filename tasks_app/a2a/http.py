@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
+import time
 from collections.abc import Mapping
+from datetime import UTC
+from email.utils import formatdate, parsedate_to_datetime
 
 from django.conf import settings
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from tasks_app.a2a.errors import InvalidRequestError
-from tasks_app.authentication import CHALLENGE, Caller, Unauthenticated
+from tasks_app.a2a.errors import InvalidRequestError, invalid
+from tasks_app.authentication import Caller, Forbidden, Unauthenticated
 from tasks_app.web import web
+
+GENERATION_MAX = 2**31 - 1
+#: When this process began: what it serves of its settings is as old.
+STARTED_AT_S = int(time.time())
 
 
 class BodyTooLarge(Exception):
@@ -52,15 +60,57 @@ async def caller(request: Request) -> Caller:
     return await web().caller(request.headers, request.client.host if request.client else None)
 
 
+def last_event_id(request: Request) -> int | None:
+    """The generation after which the client of a stream goes on; None if it begins. Raises InvalidParamsError."""
+    text = request.headers.get("last-event-id")
+    if text is None:
+        return None
+    last = whole_number(text)
+    if last is None or last > GENERATION_MAX:
+        raise invalid("Last-Event-ID", "must be a generation, a number from 0")
+    return last
+
+
 def refused(status: int, detail: str, *errors: dict[str, str], headers: Mapping[str, str] | None = None) -> Response:
     """An error in the shape of the REST door; ``errors`` are ``{"field": …, "message": …}``."""
     return JSONResponse({"detail": detail, "errors": errors}, status_code=status, headers=headers)
 
 
-def unauthenticated(error: Unauthenticated) -> Response:
-    return refused(401, str(error), headers={"WWW-Authenticate": CHALLENGE})
+def denied(error: Unauthenticated | Forbidden) -> Response:
+    """401 or 403, with what the client would need (RFC 6750, section 3)."""
+    return refused(401 if isinstance(error, Unauthenticated) else 403, str(error), headers=error.headers)
 
 
 def base_url(request: Request) -> str:
     """Where this client reaches the server."""
     return settings.A2A_PUBLIC_URL.rstrip("/") or f"{request.url.scheme}://{request.url.netloc}"
+
+
+def tag(content: bytes) -> str:
+    """The strong ETag of what is served."""
+    return f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+
+
+def cached(request: Request, body: bytes, *, etag: str, max_age_s: int) -> Response:
+    """JSON that changes only with the server's settings, or 304 if the client has it (RFC 9110, section 13)."""
+    headers = {
+        "ETag": etag,
+        "Cache-Control": f"public, max-age={max_age_s}",
+        "Last-Modified": formatdate(STARTED_AT_S, usegmt=True),
+    }
+    if _has_it(request, etag):
+        return Response(status_code=304, headers=headers)
+    return Response(body, media_type="application/json", headers=headers)
+
+
+def _has_it(request: Request, etag: str) -> bool:
+    """By its tags, compared weakly; by the time only where it names none (RFC 9110, section 13.2.2)."""
+    tags = request.headers.getlist("if-none-match")
+    if tags:
+        wanted = {tag.strip().removeprefix("W/") for tag in ",".join(tags).split(",")}
+        return etag.removeprefix("W/") in wanted or "*" in wanted
+    try:
+        since = parsedate_to_datetime(request.headers.get("if-modified-since", ""))
+    except ValueError:
+        return False
+    return (since if since.tzinfo else since.replace(tzinfo=UTC)).timestamp() >= STARTED_AT_S

@@ -16,8 +16,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from tasks_app import operations
-from tasks_app.a2a import http, parse, sse, versions
-from tasks_app.a2a.dialect import V1_0, Dialect, Event
+from tasks_app.a2a import calls, extensions, http, parse, sse, versions
+from tasks_app.a2a.dialect import V1_0, Dialect, Streaming
 from tasks_app.a2a.errors import (
     A2AError,
     InvalidRequestError,
@@ -30,8 +30,8 @@ from tasks_app.a2a.errors import (
 )
 from tasks_app.a2a.v0_3.errors import jsonrpc_error as v0_3_error
 from tasks_app.a2a.v0_3.jsonrpc import V0_3
-from tasks_app.authentication import Unauthenticated
-from tasks_app.operations import Call
+from tasks_app.authentication import Forbidden, Unauthenticated
+from tasks_app.operations import Items
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ VERSIONS = {
 async def endpoint(request: Request, agent: str | None) -> Response:
     """Answers one POST to an agent's address, or to the root's, where ``agent`` is None and a tenant may name it.
 
-    Errors are JSON-RPC errors with HTTP 200, except 401, 413 and 429.
+    Errors are JSON-RPC errors with HTTP 200, but for 401, 403, 413 and 429.
     """
     call_id: Any = None
     version = VERSIONS[versions.V1_0]
@@ -64,18 +64,17 @@ async def endpoint(request: Request, agent: str | None) -> Response:
         _check_envelope(data)
         method, params = data["method"], data.get("params") or {}
         version = _version(versions.spoken(request.headers, request.query_params), method)
-        _check_method(method, version.dialect)
-        call = Call(
-            caller=caller,
-            spec=operations.agent_at(agent, params.get("tenant")),
-            method=method,
-            after=sse.last_event_id(request),
-        )
-        if method in version.dialect.streaming:
-            return sse.response(_events(call_id, await version.dialect.streaming[method](call, params)))
-        return _answer(call_id, {"result": await version.dialect.unary[method](call, params)})
-    except Unauthenticated as error:
-        return http.unauthenticated(error)
+        dialect = version.dialect
+        _check_method(method, dialect)
+        spec = operations.agent_at(agent, params.get("tenant"))
+        call = calls.made_by(request, caller, spec, dialect.operation(method))
+        headers = extensions.echoed(call.extensions)
+        if method in dialect.streaming:
+            streaming = dialect.streaming[method]
+            return sse.Stream(_events(call_id, await streaming.do(call, params), streaming), headers=headers)
+        return _answer(call_id, {"result": await dialect.unary[method].answer(call, params)}, headers=headers)
+    except (Unauthenticated, Forbidden) as error:
+        return http.denied(error)
     except http.BodyTooLarge as error:
         too_large = InvalidRequestError(f"body: {error}")
         return _answer(call_id, {"error": version.error(too_large)}, status=413)
@@ -128,9 +127,10 @@ def _check_method(method: str, dialect: Dialect) -> None:
         raise MethodNotFoundError(f"method: no method '{method[:100]}'")
 
 
-async def _events(call_id: Any, events: AsyncIterator[Event]) -> AsyncIterator[sse.Event]:
-    async for generation, data in events:
-        yield sse.Event(generation, {"jsonrpc": "2.0", "id": call_id, "result": data})
+async def _events(call_id: Any, items: Items, method: Streaming) -> AsyncIterator[bytes | None]:
+    head = b'{"jsonrpc":"2.0","id":%b,"result":' % orjson.dumps(call_id)
+    async for item in items:
+        yield item and sse.event(item.generation, head + method.event(item) + b"}")
 
 
 def _answer(

@@ -20,8 +20,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tasks_app import operations
-from tasks_app.a2a import http, parse, sse, versions
-from tasks_app.a2a.dialect import V1_0, Dialect, Event
+from tasks_app.a2a import calls, extensions, http, parse, sse, versions
+from tasks_app.a2a.dialect import V1_0, Dialect, Streaming
 from tasks_app.a2a.errors import (
     A2AError,
     InvalidRequestError,
@@ -31,8 +31,8 @@ from tasks_app.a2a.errors import (
     invalid,
     mapped,
 )
-from tasks_app.authentication import CHALLENGE, Unauthenticated
-from tasks_app.operations import Call, Params
+from tasks_app.authentication import Forbidden, Unauthenticated
+from tasks_app.operations import Items, Params
 
 log = logging.getLogger(__name__)
 
@@ -46,15 +46,16 @@ Headers = dict[str, str] | None
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Version:
-    """A version of the protocol over HTTP+JSON. ``dialect`` names the methods as the operations are named.
+    """A version of the protocol over HTTP+JSON, by whose names the routes call its methods.
 
-    ``error`` is the body for an error, given its status; ``media_type`` is that of an answer.
+    ``error`` is the body for an error, given its status, ``denied`` for one of authentication; ``media_type`` is that
+    of an answer.
     """
 
     number: str
     dialect: Dialect
     error: Callable[[A2AError, int], dict[str, Any]]
-    unauthenticated: Callable[[Unauthenticated], dict[str, Any]]
+    denied: Callable[[Unauthenticated | Forbidden, int], dict[str, Any]]
     media_type: Callable[[Request], str]
 
     def answer(self, request: Request, data: Any, *, status: int = 200, headers: Headers = None) -> Response:
@@ -68,9 +69,14 @@ class Version:
         status = mapped(error).http_code if status is None else status
         return self.answer(request, self.error(error, status), status=status, headers=headers)
 
+    def deny(self, request: Request, error: Unauthenticated | Forbidden) -> Response:
+        status = 401 if isinstance(error, Unauthenticated) else 403
+        return self.answer(request, self.denied(error, status), status=status, headers=error.headers)
+
 
 def endpoint(version: Version, method: str, read: Read) -> Callable[[Request], Awaitable[Response]]:
-    """The route's endpoint: the operation of that name, with the params that ``read`` finds in the request."""
+    """The route's endpoint: the version's method, with the params that ``read`` finds in the request."""
+    dialect = version.dialect
 
     async def answer(request: Request) -> Response:
         try:
@@ -80,13 +86,14 @@ def endpoint(version: Version, method: str, read: Read) -> Callable[[Request], A
             params = await read(request)
             # The body may name the tenant too, and then the same one.
             operations.agent_at(spec.name, params.get("tenant"))
-            call = Call(caller=caller, spec=spec, method=method, after=sse.last_event_id(request))
-            if method in version.dialect.streaming:
-                return sse.response(_events(await version.dialect.streaming[method](call, params)))
-            return version.answer(request, await version.dialect.unary[method](call, params))
-        except Unauthenticated as error:
-            body, headers = version.unauthenticated(error), {"WWW-Authenticate": CHALLENGE}
-            return version.answer(request, body, status=401, headers=headers)
+            call = calls.made_by(request, caller, spec, dialect.operation(method))
+            headers = extensions.echoed(call.extensions)
+            if method in dialect.streaming:
+                streaming = dialect.streaming[method]
+                return sse.Stream(_events(await streaming.do(call, params), streaming), headers=headers)
+            return version.answer(request, await dialect.unary[method].answer(call, params), headers=headers)
+        except (Unauthenticated, Forbidden) as error:
+            return version.deny(request, error)
         except http.BodyTooLarge as error:
             return version.refuse(request, InvalidRequestError(f"body: {error}"), status=413)
         except ResourceExhaustedError as error:
@@ -127,6 +134,10 @@ async def _task(request: Request) -> Params:
     return {**_query(request.query_params, GetTaskRequest.DESCRIPTOR), "id": request.path_params["id"]}
 
 
+async def _nothing(request: Request) -> Params:
+    return {}
+
+
 async def _list(request: Request) -> Params:
     return _query(request.query_params, ListTasksRequest.DESCRIPTOR)
 
@@ -153,9 +164,9 @@ def _value(name: str, text: str, field: FieldDescriptor) -> Any:
 # What is answered ----------------------------------------------------------------------------------------------------
 
 
-async def _events(events: AsyncIterator[Event]) -> AsyncIterator[sse.Event]:
-    async for generation, data in events:
-        yield sse.Event(generation, data)
+async def _events(items: Items, method: Streaming) -> AsyncIterator[bytes | None]:
+    async for item in items:
+        yield item and sse.event(item.generation, method.event(item))
 
 
 def _media_type(request: Request) -> str:
@@ -164,15 +175,16 @@ def _media_type(request: Request) -> str:
     return JSON if JSON in accept and A2A_JSON not in accept else A2A_JSON
 
 
-def _unauthenticated(error: Unauthenticated) -> dict[str, Any]:
-    return {"error": {"code": 401, "status": "UNAUTHENTICATED", "message": str(error), "details": []}}
+def _denied(error: Unauthenticated | Forbidden, status: int) -> dict[str, Any]:
+    name = "UNAUTHENTICATED" if status == 401 else "PERMISSION_DENIED"
+    return {"error": {"code": status, "status": name, "message": str(error), "details": []}}
 
 
 VERSION = Version(
     number=versions.V1_0,
     dialect=V1_0,
     error=lambda error, status: http_error(error, status=status),
-    unauthenticated=_unauthenticated,
+    denied=_denied,
     media_type=_media_type,
 )
 PATHS: list[Path] = [
@@ -184,6 +196,7 @@ PATHS: list[Path] = [
     # Section 11.3.2 says POST, the normative proto GET: both (A2A#1574).
     ("POST", "tasks/{id}:subscribe", "SubscribeToTask", _body_of_task),
     ("GET", "tasks/{id}:subscribe", "SubscribeToTask", _task),
+    ("GET", "extendedAgentCard", "GetExtendedAgentCard", _nothing),
 ]
 PREFIXES = ("/a2a/{agent}/", "/a2a/{agent}/{tenant}/", "/", "/{tenant}/")
 

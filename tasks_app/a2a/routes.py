@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import orjson
 from django.conf import settings
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from tasks_app import agents
-from tasks_app.a2a import agent_card, http, jsonrpc, rest
+from tasks_app.a2a import agent_card, card_signing, http, jsonrpc, rest
 from tasks_app.a2a.v0_3 import rest as v0_3
 from tasks_app.engine.core import Statement, Steps
 from tasks_app.web import web
@@ -32,16 +33,21 @@ async def nothing(request: Request) -> Response:
 
 async def card(request: Request) -> Response:
     """The agent's card, with an ETag; 304 if the client has it (A2A 1.0, section 8.6)."""
+    site = agent_card.Site.at(http.base_url(request))
     try:
-        body, etag = agent_card.rendered(
-            _agent_name(request), base_url=http.base_url(request), open_mode=settings.A2A_OPEN_MODE
-        )
+        body, etag = agent_card.rendered(_agent_name(request), site)
     except agents.UnknownAgent as error:
         return _unknown(error)
-    headers = {"ETag": etag, "Cache-Control": f"public, max-age={agent_card.MAX_AGE_S}"}
-    if etag in _etags(request.headers.get("if-none-match", "")):
-        return Response(status_code=304, headers=headers)
-    return Response(body, media_type="application/json", headers=headers)
+    return http.cached(request, body, etag=etag, max_age_s=agent_card.MAX_AGE_S)
+
+
+async def jwks(request: Request) -> Response:
+    """The public key of the cards' signatures (A2A 1.0, section 8.4.2); 404 if they are not signed."""
+    signer = card_signing.signer(settings.A2A_CARD_SIGNING_KEY, settings.A2A_CARD_SIGNING_KID)
+    if signer is None:
+        return http.refused(404, "agent cards are not signed here")
+    body = orjson.dumps(signer.jwks())
+    return http.cached(request, body, etag=http.tag(body), max_age_s=agent_card.MAX_AGE_S)
 
 
 async def home(request: Request) -> Response:
@@ -62,11 +68,6 @@ def _agent_name(request: Request) -> str:
     return str(request.path_params.get("agent", settings.A2A_DEFAULT_AGENT))
 
 
-def _etags(header: str) -> set[str]:
-    """The tags of an If-None-Match; a proxy that compresses weakens ours (RFC 9110, section 13.1.2)."""
-    return {tag.strip().removeprefix("W/") for tag in header.split(",")}
-
-
 def _unknown(error: Exception) -> Response:
     detail = str(error)
     return http.refused(404, detail, {"field": "agent", "message": detail})
@@ -76,15 +77,17 @@ def _ping() -> Steps[None]:
     yield Statement("SELECT 1", {})
 
 
-CARD = ".well-known/agent-card.json"
+#: Of A2A 0.3 and 1.0, and of 0.2.
+CARDS = (".well-known/agent-card.json", ".well-known/agent.json")
 #: The most used first: they are tried one after the other.
 ROUTES = [
     Route("/a2a/{agent}/", call, methods=["POST"]),
     Route("/", call, methods=["POST"]),
     Route("/", home, methods=["GET"]),
-    Route(f"/{CARD}", card),
     Route("/a2a/{agent}", call, methods=["POST"]),
-    Route(f"/a2a/{{agent}}/{CARD}", card),
+    Route(f"/{card_signing.JWKS_PATH}", jwks),
+    *[Route(f"/{path}", card) for path in CARDS],
+    *[Route(f"/a2a/{{agent}}/{path}", card) for path in CARDS],
     *v0_3.routes(),
     *rest.routes(),
     Route("/a2a/{agent}/{path:path}", nothing, methods=["GET", "POST", "PUT", "PATCH", "DELETE"]),

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+import orjson
 from a2a.types import (
     Artifact,
     ListTasksResponse,
@@ -108,6 +109,24 @@ class Submitted:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A row of the log as a stream sends it. Made into JSON once for all who follow the task."""
+
+    record: EventRecord
+    context_id: str
+
+    def json(self) -> bytes:
+        """The ProtoJSON of its StreamResponse."""
+        shown = self.record.shown
+        if "json" not in shown:
+            shown["json"] = orjson.dumps(as_dict(self.proto()))
+        return shown["json"]
+
+    def proto(self) -> StreamResponse:
+        return event(self.record, context_id=self.context_id)
+
+
 def event(record: EventRecord, *, context_id: str) -> StreamResponse:
     """The A2A stream event of a row of the log."""
     metadata = _struct({"generation": record.generation, "progress": record.progress, "attempt": record.attempt})
@@ -183,11 +202,16 @@ def as_dict(message: Any) -> dict[str, Any]:
 
 def _said(message: Message) -> dict[str, Any]:
     """As :func:`as_dict`; a client's message that is nothing but text and ids, as most are, is written out by hand."""
-    said = {_PLAIN.get(field.name): value for field, value in message.ListFields()}
+    said = {_PLAIN.get(field.name, ""): value for field, value in message.ListFields()}
     parts = [part.ListFields() for part in message.parts]
-    if None in said or any([field.name for field, _ in fields] != ["text"] for fields in parts):
+    if "" in said or any([field.name for field, _ in fields] != ["text"] for fields in parts):
         return as_dict(message)
     return {**said, "role": "ROLE_USER", "parts": [{"text": fields[0][1]} for fields in parts]}
+
+
+def as_json(message: Any) -> bytes:
+    """As :func:`as_dict`, as text; also of a stream's :class:`Event`."""
+    return message.json() if isinstance(message, Event) else orjson.dumps(as_dict(message))
 
 
 def _status(status: TaskStatus, record: TaskRecord) -> WireStatus:

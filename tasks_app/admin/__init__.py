@@ -4,6 +4,6 @@ It reads; what changes a task goes through the engine's verbs. Artifacts are sho
 app, because their pages point at tasks and imports go downward only.
 """
 
-from tasks_app.admin import artifacts, breakers, clients, people, queues, schedules, tasks, workers
+from tasks_app.admin import api_keys, artifacts, breakers, clients, people, queues, schedules, tasks, workers
 
-__all__ = ["artifacts", "breakers", "clients", "people", "queues", "schedules", "tasks", "workers"]
+__all__ = ["api_keys", "artifacts", "breakers", "clients", "people", "queues", "schedules", "tasks", "workers"]

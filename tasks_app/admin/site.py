@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.http import HttpRequest
 from django.templatetags.static import static
 from django.urls import reverse
@@ -41,6 +42,11 @@ GROUPS: dict[str, tuple[Item, ...]] = {
 
 def stylesheet(request: HttpRequest) -> str:
     return static("tasks_app/admin.css")
+
+
+def environment(request: HttpRequest) -> list[str] | None:
+    """The mark at the top of every page: the open mode asks nobody who they are."""
+    return ["open mode", "danger"] if settings.A2A_OPEN_MODE else None
 
 
 def favicon(request: HttpRequest) -> str:

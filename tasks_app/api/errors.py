@@ -19,6 +19,7 @@ from tasks_app.a2a.errors import (
     UnsupportedOperationError,
     violations,
 )
+from tasks_app.authentication import Forbidden, Unauthenticated
 
 STATUS: dict[type[A2AError], int] = {
     TaskNotFoundError: status.HTTP_404_NOT_FOUND,
@@ -36,6 +37,9 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         code = STATUS.get(type(error), status.HTTP_400_BAD_REQUEST)
         headers = error.headers if isinstance(error, ResourceExhaustedError) else None
         return Response({"detail": error.message, "errors": violations(error)}, status=code, headers=headers)
+    if isinstance(error, Unauthenticated | Forbidden):
+        code = status.HTTP_401_UNAUTHORIZED if isinstance(error, Unauthenticated) else status.HTTP_403_FORBIDDEN
+        return Response({"detail": str(error), "errors": []}, status=code, headers=error.headers)
     if isinstance(error, RequestDataTooBig):
         return Response({"detail": str(error), "errors": []}, status=status.HTTP_413_REQUEST_ENTITY_TOO_LARGE)
     response = drf_exception_handler(error, context)

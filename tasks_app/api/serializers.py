@@ -20,6 +20,7 @@ class SubmissionSerializer(serializers.Serializer[Any]):
 
     agent = serializers.CharField(help_text="The agent's name.")
     message = serializers.JSONField(help_text="An A2A 1.0 Message as JSON; messageId and role may be left out.")
+    skill = serializers.CharField(required=False, help_text="The id of one of the agent's skills.")
     priority = serializers.ChoiceField(choices=Priority.labels, default="normal")
     timeout_s = serializers.FloatField(required=False, help_text="The longest one attempt may run, in seconds.")
     start_deadline_s = serializers.FloatField(

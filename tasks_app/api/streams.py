@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import quote
 from uuid import UUID
 
+import orjson
 from a2a.types import Message, TaskArtifactUpdateEvent
 from google.protobuf.json_format import MessageToDict
 from starlette.requests import Request
@@ -16,7 +17,7 @@ from artifacts_app.models import CURRENT
 from tasks_app import intake, reads
 from tasks_app.a2a import http, sse
 from tasks_app.a2a.errors import InvalidParamsError, TaskNotFoundError, violations
-from tasks_app.authentication import Unauthenticated
+from tasks_app.authentication import Forbidden, Unauthenticated, check_scopes
 from tasks_app.engine.core import Statement, Steps
 from tasks_app.reads import EventRecord
 from tasks_app.status import TERMINAL
@@ -42,32 +43,34 @@ async def events(request: Request) -> Response:
     ``Last-Event-ID``; ends with the terminal one. 204 if that was the last."""
     try:
         caller = await http.caller(request)
+        check_scopes(caller, write=False)
         task_id = intake.task_id(request.path_params["task_id"])
         record = await web().read(reads.task, task_id, client_id=caller.client_id, history=False, artifacts=False)
-    except Unauthenticated as error:
-        return http.unauthenticated(error)
+    except (Unauthenticated, Forbidden) as error:
+        return http.denied(error)
     except TaskNotFoundError:
         record = None
     if record is None:
         return http.refused(404, f"no task '{request.path_params['task_id']}'")
     try:
-        last = sse.last_event_id(request) or 0
+        last = http.last_event_id(request) or 0
     except InvalidParamsError as error:
         return http.refused(400, error.message, *violations(error))
     if record.status in TERMINAL and last >= record.generation:
         # What a browser takes as: there is nothing more, do not ask again.
         return Response(status_code=204)
-    return sse.response(_follow(task_id, min(last, record.generation)))
+    return sse.Stream(_follow(task_id, min(last, record.generation)))
 
 
 async def content(request: Request) -> Response:
     """``GET /api/v1/artifacts/<id>/content``: the bytes of an artifact; of what stands elsewhere, where."""
     try:
         caller = await http.caller(request)
+        check_scopes(caller, write=False)
         artifact_id = UUID(request.path_params["artifact_id"])
         rows = await web().read(_content, artifact_id, client_id=caller.client_id)
-    except Unauthenticated as error:
-        return http.unauthenticated(error)
+    except (Unauthenticated, Forbidden) as error:
+        return http.denied(error)
     except ValueError:
         rows = []
     if not rows:
@@ -84,9 +87,12 @@ async def content(request: Request) -> Response:
     return Response(b"".join(bytes(row[4]) for row in rows), media_type=media_type, headers=headers)
 
 
-async def _follow(task_id: UUID, after: int) -> AsyncIterator[sse.Event]:
+async def _follow(task_id: UUID, after: int) -> AsyncIterator[bytes | None]:
     async for event in web().follow(task_id, after=after):
-        yield sse.Event(event.generation, _as_dict(event), event.kind)
+        if event is None:
+            yield None
+        else:
+            yield sse.event(event.generation, orjson.dumps(_as_dict(event)), name=event.kind)
 
 
 def _as_dict(event: EventRecord) -> dict[str, Any]:

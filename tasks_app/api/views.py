@@ -27,7 +27,7 @@ from tasks_app.api.serializers import (
     TaskDetailSerializer,
     TaskSerializer,
 )
-from tasks_app.authentication import Caller
+from tasks_app.authentication import Caller, check_scopes
 from tasks_app.engine import Created, NewTask
 from tasks_app.models import Task
 from tasks_app.status import TERMINAL
@@ -144,7 +144,10 @@ class TaskViewSet(ReadOnlyModelViewSet[Task]):
         if message.task_id != str(task.id):
             raise invalid("message.taskId", "is another task's")
         spec = intake.agent_named(task.agent)
-        item = intake.follow_up(caller=self._caller, spec=spec, message=message, context_id=task.context_id)
+        skill = extension.skill_of(Message.FromString(bytes(task.request.message)))
+        item = intake.follow_up(
+            caller=self._caller, spec=spec, message=message, context_id=task.context_id, skill=skill
+        )
         throttle.check(self._caller)
         done = engine.run(engine.deliver, [item])
         bell.ring(delivered(done))
@@ -161,6 +164,11 @@ class TaskViewSet(ReadOnlyModelViewSet[Task]):
             raise UnsupportedOperationError(f"task {task.id} is {task.status}; only what has ended can be run again")
         if task.agent not in lanes:
             raise UnsupportedOperationError(f"task {task.id} cannot be run again: there is no agent '{task.agent}' now")
+        skill = extension.skill_of(Message.FromString(bytes(task.request.message)))
+        try:
+            check_scopes(self._caller, agents.get(task.agent), skill, write=True)
+        except agents.UnknownSkill as error:
+            raise UnsupportedOperationError(f"task {task.id} cannot be run again: {error}") from error
         throttle.check(self._caller)
         created = engine.run(engine.rerun, [task.id], lanes=lanes, max_queued=self._caller.max_queued)
         if not created:

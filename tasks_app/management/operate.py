@@ -1,4 +1,4 @@
-"""``manage.py a2a pause|resume|queues|workers|cancel|rerun|priority``: what operators do, through ``control``.
+"""``manage.py a2a pause|resume|queues|workers|cancel|rerun|priority|keys``: what operators do, through ``control``.
 
 Exit codes: 0 done, 1 nothing changed or not found, 2 wrong usage.
 """
@@ -14,19 +14,17 @@ from typing import Any
 from uuid import UUID
 
 from django.core.management.base import CommandParser, OutputWrapper
-from rich.console import Console
 from rich.table import Table
 
 from tasks_app import control, overview
 from tasks_app.control import Scope
+from tasks_app.management import keys
+from tasks_app.management.printing import DONE, NOTHING, print_table
 from tasks_app.status import Priority
 
-DONE, NOTHING, USAGE = 0, 1, 2
 BY = "the command line"
 Options = Mapping[str, Any]
 Step = Callable[[OutputWrapper, Options], int]
-#: As wide as a table is made where nobody looks at it on a terminal, so that no name is cut.
-WIDTH = 200
 
 
 def add_commands(parser: CommandParser) -> None:
@@ -47,6 +45,7 @@ def add_commands(parser: CommandParser) -> None:
     rerun = _command(commands, "rerun", _rerun, "makes new tasks of tasks that have ended", aliases=["retry"])
     for command in (cancel, rerun, priority):
         command.add_argument("ids", nargs="+", type=UUID, metavar="ID", help="ids of tasks")
+    keys.add_commands(commands)
 
 
 def _command(commands: Any, name: str, step: Step, does: str, **options: Any) -> CommandParser:
@@ -111,7 +110,7 @@ def _queues(out: OutputWrapper, options: Options) -> int:
             _figure(line.max_running),
             _figure(line.dispatch_rate_per_s),
         )
-    return _print(out, table)
+    return print_table(out, table)
 
 
 def _workers(out: OutputWrapper, options: Options) -> int:
@@ -127,7 +126,7 @@ def _workers(out: OutputWrapper, options: Options) -> int:
         capacity = (_figure(value or None) for value in (worker.memory_mb, worker.cores, worker.disk_mb))
         heartbeat = f"{worker.heartbeat_at:%Y-%m-%d %H:%M:%S}"
         table.add_row(worker.name, worker.lane, line.state, str(line.running), str(worker.slots), *capacity, heartbeat)
-    return _print(out, table)
+    return print_table(out, table)
 
 
 def _worker(line: overview.WorkerLine) -> dict[str, Any]:
@@ -148,12 +147,6 @@ def _state(line: overview.Line) -> str:
 
 def _as_json(out: OutputWrapper, rows: Iterable[Mapping[str, Any]]) -> int:
     out.write(json.dumps(list(rows), indent=2, default=str))
-    return DONE
-
-
-def _print(out: OutputWrapper, table: Table) -> int:
-    console = Console(file=out, width=None if out.isatty() else WIDTH)  # type: ignore[arg-type]  # it writes
-    console.print(table)
     return DONE
 
 

@@ -6,18 +6,16 @@ from prometheus_client.exposition import choose_encoder
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from tasks_app.authentication import is_loopback
+from tasks_app.authentication import is_from_here
 from tasks_app.metrics.exposition import registry
 
-#: A proxy adds one of these; then the peer's address says nothing of who asks.
-FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
 REFUSAL = "Only for this machine, and not through a proxy. Elsewhere scrape A2A_WEB_METRICS_PORT.\n"
 
 
 def page(request: Request) -> Response:
     """The metrics of this process, and of those that share its port; 403 for anyone but a scraper on this machine."""
     peer = request.client.host if request.client else None
-    if not is_loopback(peer) or any(name in request.headers for name in FORWARDED):
+    if not is_from_here(request.headers, peer):
         return PlainTextResponse(REFUSAL, 403)
     encode, content_type = choose_encoder(request.headers.get("accept", ""))
     return Response(encode(registry()), media_type=content_type)

@@ -1,8 +1,9 @@
 """Tables. Only ``tasks_app/engine`` writes the state of tasks; everyone may read."""
 
+from tasks_app.models.api_key import ApiKey
 from tasks_app.models.attempt import BREAKER_FAILURES, Outcome, TaskAttempt
 from tasks_app.models.checkpoint import Checkpoint
-from tasks_app.models.client import ApiKey, Client
+from tasks_app.models.client import Client
 from tasks_app.models.control import Breaker, QueueControl
 from tasks_app.models.event import EventKind, TaskEvent
 from tasks_app.models.inbox import InboxMessage

@@ -1,22 +1,29 @@
-"""Who may ask: clients and their API keys. A task belongs to one client and only that client sees it."""
+"""Who may ask: clients. A task belongs to one client and only that client sees it."""
 
 from __future__ import annotations
 
 import hashlib
-import secrets
 
 from django.db import models
+from django.db.models import Q
 from django.utils import timezone
 
 #: The client that requests without a key belong to in the open mode.
 LOCAL_CLIENT = "local"
+#: The longest name; of an issuer and of a subject the longest that is kept.
+NAME_MAX_CHARS = 100
+IDENTITY_MAX_CHARS = 255
 
 
 class Client(models.Model):
     """A user of the server: a program, a team, a person."""
 
-    name = models.CharField(max_length=100, unique=True)
+    name = models.CharField(max_length=NAME_MAX_CHARS, unique=True)
     is_active = models.BooleanField(default=True)
+    #: Whose tokens speak for it, by ``iss`` and by the claim that names a client; both empty where none do. Set when
+    #: such a token is first seen, or before by an operator.
+    issuer = models.CharField(max_length=IDENTITY_MAX_CHARS, blank=True, default="", db_default="")
+    subject = models.CharField(max_length=IDENTITY_MAX_CHARS, blank=True, default="", db_default="")
     #: How many of its tasks may be admitted or running at once; null: as many as there are slots.
     max_running = models.PositiveIntegerField(null=True, blank=True)
     #: How many of its tasks may wait; a submit beyond it is refused with 429.
@@ -31,41 +38,29 @@ class Client(models.Model):
         constraints = [
             models.CheckConstraint(
                 name="client_submit_rate_positive",
-                condition=models.Q(submit_rate_per_s__isnull=True) | models.Q(submit_rate_per_s__gt=0),
+                condition=Q(submit_rate_per_s__isnull=True) | Q(submit_rate_per_s__gt=0),
             ),
+            models.CheckConstraint(
+                name="client_issuer_iff_subject",
+                condition=Q(issuer="", subject="") | (~Q(issuer="") & ~Q(subject="")),
+            ),
+            models.UniqueConstraint(fields=["issuer", "subject"], name="client_identity_once", condition=~Q(issuer="")),
         ]
 
     def __str__(self) -> str:
         return self.name
 
-
-class ApiKey(models.Model):
-    """A key of a client, ``a2a_<prefix>_<secret>``, of which only the SHA-256 is kept.
-
-    The secret has 256 random bits, so a plain hash suffices: there is nothing to guess by dictionary.
-    """
-
-    client = models.ForeignKey(Client, on_delete=models.CASCADE, related_name="api_keys")
-    prefix = models.CharField(max_length=16, unique=True, editable=False)
-    digest = models.BinaryField(max_length=32, editable=False)
-    created_at = models.DateTimeField(default=timezone.now, editable=False)
-    expires_at = models.DateTimeField(null=True, blank=True)
-    revoked_at = models.DateTimeField(null=True, blank=True)
-
-    class Meta:
-        verbose_name = "API key"
-
-    def __str__(self) -> str:
-        return f"a2a_{self.prefix}_…"
-
-    @classmethod
-    def issue(cls, client: Client) -> tuple[ApiKey, str]:
-        """A new key and its text, which is shown once and cannot be had again."""
-        prefix = secrets.token_hex(4)
-        text = f"a2a_{prefix}_{secrets.token_urlsafe(32)}"
-        return cls.objects.create(client=client, prefix=prefix, digest=cls.hash(text)), text
-
     @staticmethod
-    def hash(text: str) -> bytes:
-        """The SHA-256 of a key's text, 32 bytes."""
-        return hashlib.sha256(text.encode()).digest()
+    def made_for(*, issuer: str, subject: str, name: str) -> Client:
+        """The client of an identity that had none; another process may make it at the same time.
+
+        A name is no identity: where this one is another client's, or too long, it is made unique by a digest.
+        """
+        digest = hashlib.sha256(f"{issuer}\n{subject}".encode()).hexdigest()[:12]
+        unique = f"{name[: NAME_MAX_CHARS - 13]}~{digest}"
+        for text in (name, unique) if len(name) <= NAME_MAX_CHARS else (unique,):
+            Client.objects.bulk_create([Client(name=text, issuer=issuer, subject=subject)], ignore_conflicts=True)
+            found = Client.objects.filter(issuer=issuer, subject=subject).first()
+            if found is not None:
+                return found
+        raise Client.DoesNotExist(f"no name is left for {name}")

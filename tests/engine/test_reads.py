@@ -55,3 +55,38 @@ def test_a_read_says_whether_there_is_more(factory: Factory, limit: int, expecte
 
 def test_after_the_newest_there_is_nothing(factory: Factory) -> None:
     assert engine.run(reads.events, factory.pending(), after=1) == []
+
+
+def test_reads_of_several_tasks_go_together_and_share_the_mebibyte(factory: Factory) -> None:
+    large, small = factory.claimed(), factory.claimed()
+    factory.write(large, *[artifact(str(n), 400 * KIB) for n in range(3)])
+    factory.write(small, Note(progress=0.5))
+    cursors = [(large.task_id, 2), (small.task_id, 0), (small.task_id, 9), (large.task_id, 4)]
+    found = engine.run(reads.events_of, cursors)
+    assert [[record.generation for record in records] for records in found] == [[3], [1, 2, 3], [], [5]]
+    assert [len(found[0][0].parts), found[0][0].more, found[3][0].more] == [2, True, False]
+    assert {record.task_id for record in found[1]} == {small.task_id}
+
+
+def piece(text: str, *, append: bool, parts_before: int = 0) -> ArtifactRecord:
+    chunk = Chunk(kind="text", content=text.encode(), media_type="text/plain")
+    return ArtifactRecord(
+        artifact_id="a", chunks=(chunk,), event=b"", append=append, last_chunk=False, parts_before=parts_before
+    )
+
+
+def test_artifacts_are_shown_as_they_stood_at_a_generation(factory: Factory) -> None:
+    """A stream that goes on from there sees no piece twice."""
+    claim = factory.claimed()
+    factory.write(claim, piece("one", append=False), piece("two", append=True, parts_before=1))
+    factory.write(claim, piece("new", append=False))
+
+    def seen(generation: int) -> list[str]:
+        views = engine.run(reads.artifacts_of, [(claim.task_id, generation)]).get(claim.task_id, ())
+        return [part.content.decode() for view in views for part in view.parts]
+
+    assert [seen(generation) for generation in (2, 5)] == [[], ["new"]]
+    # What was made anew since is left out: the stream brings it.
+    assert seen(4) == []
+    factory.write(claim, piece("er", append=True, parts_before=1))
+    assert [seen(5), seen(6)] == [["new"], ["new", "er"]]

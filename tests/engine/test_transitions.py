@@ -153,6 +153,13 @@ def test_the_database_refuses_what_the_table_refuses(before: S, after: S, factor
         cursor.execute(sql, [*set_to.values(), task_id])
 
 
+@pytest.mark.parametrize("status", [S.COMPLETED, S.INPUT_REQUIRED, S.AUTH_REQUIRED])
+def test_the_database_refuses_to_leave_a_message_unread(status: S, factory: Factory) -> None:
+    factory.in_state(status)
+    with pytest.raises(IntegrityError, match="task_no_message_unread"), transaction.atomic():
+        Task.objects.update(inbox_seq=1)
+
+
 @pytest.mark.parametrize(
     ("column", "value"),
     [

@@ -77,6 +77,8 @@ class JsonRpc:
     def call(self, method: str, params: dict[str, Any], *, agent: str = "echo", **headers: str) -> dict[str, Any]:
         reply = self._send(method, params, agent, headers)
         answer = reply.json()
+        if reply.status_code in (401, 403):
+            raise Refused(reply.status_code, answer["detail"], "", headers=reply.headers)
         if "error" not in answer:
             return dict(answer["result"])
         raise refused(answer["error"]["code"], answer["error"]["message"], answer["error"]["data"], reply.headers)

@@ -10,7 +10,7 @@ import pytest
 from django.db import connection
 
 from tasks_app import engine, listing
-from tasks_app.engine import Finish, Note
+from tasks_app.engine import ArtifactRecord, Chunk, Finish, Note
 from tasks_app.engine.core import Statement, Steps
 from tasks_app.models import Client, Outcome, Task
 from tasks_app.models.client import LOCAL_CLIENT
@@ -147,11 +147,14 @@ def test_a_list_holds_the_callers_tasks_of_this_agent_and_no_others(
 
 
 def test_history_and_artifacts_come_only_where_they_are_asked_for(binding: Binding, local: Factory) -> None:
-    local.pending(message_id="m")
+    chunk = Chunk(kind="text", content=b"done", media_type="text/plain")
+    local.write(local.claimed(message_id="m"), ArtifactRecord(artifact_id="a", chunks=(chunk,), event=b""))
     plain = binding.call("ListTasks", {})["tasks"][0]
     assert not {"history", "artifacts"} & set(plain)
     (said,) = binding.call("ListTasks", {"historyLength": 5})["tasks"][0]["history"]
     assert said["messageId"] == "m"
+    (artifact,) = binding.call("ListTasks", {"includeArtifacts": True})["tasks"][0]["artifacts"]
+    assert (artifact["artifactId"], artifact["parts"][0]["text"]) == ("a", "done")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.utils import timezone
 
-from tasks_app.models import Client, QueueControl, Task, Worker
+from tasks_app import authentication
+from tasks_app.models import ApiKey, Client, QueueControl, Task, Worker
 from tasks_app.wakeups import DISPATCH, LOOK, Ring
 from tests.factory import Factory
 from tests.unit.test_checks import manage
@@ -119,3 +120,33 @@ def test_a_shell_gets_the_exit_code_and_one_line_where_the_usage_is_wrong_or_the
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("the database cannot be reached: ")
     assert "Traceback" not in done.stderr
+
+
+def test_keys_are_issued_listed_rotated_and_revoked(owner: Client) -> None:
+    code, (text,) = a2a("keys", "issue", "owner", "--name", "ci", "--scope", "tasks:read", "--days", "30")
+    old = ApiKey.objects.get()
+    assert (code, text.startswith(f"a2a_{old.prefix}_"), old.scopes, old.name) == (0, True, ["tasks:read"], "ci")
+    assert authentication.identify({"x-api-key": text}, None).name == "owner"
+    code, (successor,) = a2a("keys", "rotate", old.prefix, "--grace-hours", "2")
+    new = ApiKey.objects.get(predecessor=old)
+    assert (code, successor.startswith(f"a2a_{new.prefix}_")) == (0, True)
+    code, said = a2a("keys", "list")
+    assert (code, [line.split()[:4] for line in said[1:]]) == (
+        0,
+        [[key.prefix, "owner", "ci", "tasks:read"] for key in (old, new)],
+    )
+    assert text.split("_", 2)[2] not in "".join(said)
+    assert a2a("keys", "revoke", new.prefix) == (0, [f"revoked a2a_{new.prefix}_…"])
+    assert a2a("keys", "revoke", new.prefix)[0] == 1
+    for prefix in (old.prefix, new.prefix, "nothing"):
+        assert a2a("keys", "rotate", prefix)[0] == 1
+
+
+def test_a_key_needs_a_client_that_is_there_and_scopes_that_are_some(owner: Client) -> None:
+    assert a2a("keys", "issue", "nobody") == (1, ["no client 'nobody'; there are: owner"])
+    for wrong in (["--scope", "a b"], ["--days", "-1"], ["--days", "nan"], ["--days", "x"]):
+        with pytest.raises(CommandError):
+            a2a("keys", "issue", "owner", *wrong)
+    with pytest.raises(CommandError):
+        a2a("keys")
+    assert not ApiKey.objects.exists()

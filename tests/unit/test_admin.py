@@ -427,6 +427,44 @@ class TestClientsAndKeys:
         assert key.revoked_at is not None
         assert url not in browser.get(reverse("admin:tasks_app_apikey_change", args=[key.pk])).content.decode()
 
+    def test_a_key_has_a_name_and_scopes_that_are_shown(self, browser: Browser, get: Get, owner: Client) -> None:
+        url = reverse("admin:tasks_app_apikey_add")
+        wrong = browser.post(url, {"client": owner.pk, "scopes": "tasks:read,a b"})
+        assert "Item 2 in the array did not validate" in wrong.content.decode()
+        browser.post(url, {"client": owner.pk, "name": "dashboard", "scopes": "tasks:read,lab:cut"})
+        key = ApiKey.objects.get()
+        assert (key.name, key.scopes) == ("dashboard", ["tasks:read", "lab:cut"])
+        html = get(reverse("admin:tasks_app_apikey_changelist"))
+        assert "dashboard" in html
+        assert "tasks:read, lab:cut" in html
+
+    def test_a_key_is_rotated_after_it_was_asked_back(self, browser: Browser, owner: Client) -> None:
+        key, _ = ApiKey.issue(owner, scopes=["tasks:read"])
+        url = reverse("admin:tasks_app_apikey_rotate", args=[key.pk])
+        assert "goes on for 24 hours" in browser.get(url).content.decode()
+        assert ApiKey.objects.count() == 1
+        html = browser.post(url, follow=True).content.decode()
+        successor = ApiKey.objects.get(predecessor=key)
+        found = re.findall(rf"a2a_{successor.prefix}_[\w-]{{43}}", html)
+        assert bytes(successor.digest) == ApiKey.hash(found[0])
+        assert url not in browser.get(reverse("admin:tasks_app_apikey_change", args=[key.pk])).content.decode()
+        browser.post(url)
+        assert ApiKey.objects.count() == 2
+
+    def test_the_identity_of_a_clients_tokens_is_set_whole(self, browser: Browser, owner: Client) -> None:
+        url = reverse("admin:tasks_app_client_change", args=[owner.pk])
+        fields = {"name": "owner", "is_active": "on", "issuer": "https://login.example"}
+        assert browser.post(url, fields).status_code == 200
+        assert browser.post(url, {**fields, "subject": "alice"}).status_code == 302
+        owner.refresh_from_db()
+        assert (owner.issuer, owner.subject) == ("https://login.example", "alice")
+
+    def test_the_open_mode_is_marked_on_every_page(self, get: Get, settings: Any) -> None:
+        page = reverse("admin:tasks_app_apikey_changelist")
+        assert "open mode" in get(page)
+        settings.A2A_OPEN_MODE = False
+        assert "open mode" not in get(page)
+
     def test_keys_and_clients_are_never_deleted(self, browser: Browser, owner: Client) -> None:
         key, _ = ApiKey.issue(owner)
         assert browser.post(reverse("admin:tasks_app_apikey_change", args=[key.pk]), {}).status_code == 403

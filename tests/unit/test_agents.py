@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import jsonschema
 import pytest
 
 from tasks_app import agents
-from tasks_app.agents import AgentSpec, BadParameters, UnknownAgent, agent
+from tasks_app.agents import AgentSpec, BadParameters, Extension, Skill, UnknownAgent, agent
 from tasks_app.status import Lane
 
 SCHEMA: dict[str, Any] = {
@@ -32,6 +33,10 @@ def handler(ctx: Any) -> None:
 
 def spec(**fields: Any) -> AgentSpec:
     return AgentSpec(**{"name": "a", "handler": handler, "lane": Lane.IO, "description": "A.", **fields})
+
+
+def skill(name: str, **fields: Any) -> Skill:
+    return Skill(**{"id": name, "name": name, "description": f"{name}.", **fields})
 
 
 def test_the_decorator_registers_and_leaves_the_function_as_it_is() -> None:
@@ -116,9 +121,30 @@ def test_parameters_that_fit_pass_and_without_a_schema_all_do() -> None:
         (("image/png",), "image/pngx", False),
         (("image/png",), "image/*", False),
         (("image/png", "text/*"), "text/html", True),
-        ((), "text/plain", False),
-        ((), "", True),
     ],
 )
 def test_a_part_is_taken_by_its_media_type(modes: tuple[str, ...], media_type: str, accepted: bool) -> None:
     assert spec(input_modes=modes).accepts(media_type) is accepted
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"description": " "}, "description may not be empty"),
+        ({"version": ""}, "version may not be empty"),
+        ({"input_modes": ()}, "may not be empty"),
+        ({"output_modes": ("text",)}, "'text' is no media type"),
+        ({"input_modes": ("text/plain; charset=utf-8",)}, "is no media type"),
+        ({"skills": (skill("a"), skill("a"))}, "two skills have the same id"),
+        ({"skills": (skill("a"),), "extended_skills": (skill("a"),)}, "two skills have the same id"),
+        ({"skills": (skill(""),)}, "a skill needs an id"),
+        ({"skills": (skill("a", input_modes=("image",)),)}, "'image' is no media type"),
+        ({"skills": (skill("a", scopes=("a b",)),)}, "'a b' is no scope"),
+        ({"extensions": (Extension(uri="urn:a"), Extension(uri="urn:a"))}, "a URI of its own"),
+        ({"extensions": (Extension(uri="urn:a,urn:b"),)}, "a URI of its own"),
+    ],
+)
+def test_what_no_card_could_show_is_refused_when_it_is_declared(fields: dict[str, Any], why: str) -> None:
+    """A2A 1.0, section 4.4."""
+    with pytest.raises(ValueError, match=re.escape(why)):
+        spec(**fields)

@@ -7,6 +7,7 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Callable
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def test_the_settings_of_the_tests_are_fine(settings: Settings) -> None:
         checks.broker,
         checks.broker_options,
     ]
-    every += [checks.database_engine, checks.open_mode, checks.public_url]
+    every += [checks.database_engine, checks.open_mode, checks.public_url, checks.token_issuers, checks.agent_cards]
     assert [ids(check) for check in every] == [[]] * len(every)
 
 
@@ -246,3 +247,31 @@ def test_queues_are_validated_over_a_transport_that_knows_no_types() -> None:
     assert [line.split()[0] for line in lines[-2:]] == ["a2a.system", "queues:"]  # and no dead letters
     assert all("consumers -" in line for line in lines[:-1])
     assert lines[-1].startswith("queues: ok (9 at memory://")
+
+
+def test_issuers_that_cannot_be_read_are_an_error_that_says_where(settings: Settings) -> None:
+    settings.A2A_JWT_ISSUERS = '[{"issuer":"https://login.example","audience":"a2a"}]'
+    assert ids(checks.token_issuers) == ["a2a.E020"]
+    assert "[0]: must have exactly one of jwks_url" in checks.token_issuers()[0].msg
+    assert ids(checks.agent_cards) == []
+
+
+def test_a_card_names_a_whole_provider(settings: Settings) -> None:
+    settings.A2A_PROVIDER_NAME = "Lab Ltd"
+    assert ids(checks.agent_cards) == ["a2a.E021"]
+    settings.A2A_PROVIDER_URL = "https://lab.example"
+    assert ids(checks.agent_cards) == []
+
+
+def test_a_key_that_cannot_sign_cards_is_an_error(settings: Settings, tmp_path: Path) -> None:
+    for key in (str(tmp_path / "missing.pem"), "-----BEGIN nonsense"):
+        settings.A2A_CARD_SIGNING_KEY = key
+        assert ids(checks.agent_cards) == ["a2a.E022"]
+
+
+def test_a_card_that_lacks_what_a2a_requires_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    echo = copy(agents.get("echo"))
+    object.__setattr__(echo, "version", "")  # what its declaration would have refused
+    monkeypatch.setattr(agents, "_registry", {**agents.registered(), "echo": echo})
+    assert ids(checks.agent_cards) == ["a2a.E023"]
+    assert checks.agent_cards()[0].msg == "The card of 'echo' lacks version."

@@ -12,6 +12,7 @@ from uuid import uuid4
 import pytest
 from a2a.types import Artifact, Message, Part, Role, TaskArtifactUpdateEvent
 
+from tasks_app.a2a.extension import put_skill
 from tasks_app.agents import AgentError, AuthRequired, InputRequired, Rejected, TurnEnd
 from tasks_app.engine import ArtifactRecord, CheckpointRecord, Claim, Note, Record
 from tests.protocol.doors import nested
@@ -66,6 +67,9 @@ def test_a_handler_sees_what_the_client_sent(ctx: Context) -> None:
     assert (ctx.text, ctx.parameters, ctx.metadata, ctx.context_id) == ("one\ntwo", {"a": 1}, {"b": 2}, "c")
     assert [part.WhichOneof("content") for part in ctx.message.parts] == ["text", "raw", "text"]
     assert ctx.idempotency_key == f"{ctx.task_id}:1"
+    assert ctx.skill == ""
+    put_skill(ctx.message, "look")
+    assert ctx.skill == "look"
 
 
 def test_a_message_of_the_handlers_own_is_sent_as_the_tasks(ctx: Context, recorder: Recorder) -> None:

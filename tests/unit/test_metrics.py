@@ -229,14 +229,15 @@ def test_a_dispatcher_that_stands_by_exports_no_sizes_and_an_active_one_counts_a
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(
-    ("query", "indexes"),
-    [(gauges.QUEUED, ["task_client_pending_idx"]), (gauges.RUNNING, ["task_running_idx"])],
+    ("query", "index"), [(gauges.QUEUED, "task_client_pending_idx"), (gauges.RUNNING, "task_running_idx")]
 )
-def test_counting_reads_partial_indexes_and_no_ended_task(query: str, indexes: list[str]) -> None:
+def test_counting_reads_partial_indexes_and_no_ended_task(query: str, index: str) -> None:
     with connection.cursor() as cursor:
         cursor.execute(f"EXPLAIN {query}")
         plan = "\n".join(row[0] for row in cursor.fetchall())
-    assert sorted(re.findall(r"Scan (?:using (\w+)|on tasks_app_task\b)", plan)) == indexes, plan
+    # Of a table with many pages, which earlier tests may leave, it is a bitmap scan.
+    assert re.findall(r"(?:Scan using|Index Scan on) (\w+)", plan) == [index], plan
+    assert "Seq Scan" not in plan
 
 
 # --- exposition ---

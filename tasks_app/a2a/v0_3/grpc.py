@@ -44,12 +44,13 @@ def handler() -> grpc.GenericRpcHandler:
 
 
 def _method(name: str, method: str, params: Callable[[Any], Params], *, answer: Callable[[Any], Any]) -> binding.Method:
+    found = methods.UNARY.get(method) or methods.STREAMING[method]
     return binding.Method(
-        name=method,
+        operation=found.operation,
         number=versions.V0_3,
         asks=GetMessageClass(SERVICE.methods_by_name[name].input_type),
         params=params,
-        do=methods.UNARY[method] if method in methods.UNARY else methods.STREAMING[method],
+        do=found.do,
         answer=answer,
         text=errors.grpc_text,
     )

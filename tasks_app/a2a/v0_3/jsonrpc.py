@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from tasks_app.a2a.dialect import Dialect, streaming, unary
+import orjson
+
+from tasks_app.a2a.dialect import Dialect, Streaming, Unary
 from tasks_app.a2a.v0_3 import methods, results
+from tasks_app.operations import Item
+
+
+def _event(item: Item) -> bytes:
+    return orjson.dumps(results.as_json(results.event(item)))
+
 
 V0_3 = Dialect(
-    unary={name: unary(method, results.as_json) for name, method in methods.UNARY.items()},
-    streaming={
-        name: streaming(method, lambda item: results.as_json(results.event(item)))
-        for name, method in methods.STREAMING.items()
-    },
+    unary={name: Unary(*method, results.as_json) for name, method in methods.UNARY.items()},
+    streaming={name: Streaming(*method, _event) for name, method in methods.STREAMING.items()},
 )

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 from a2a.compat.v0_3 import a2a_v0_3_pb2 as pb2
 from google.protobuf.json_format import MessageToDict
 from starlette.requests import Request
 from starlette.routing import Route
 
 from tasks_app.a2a import rest, versions
-from tasks_app.a2a.dialect import Dialect, streaming, unary
+from tasks_app.a2a.dialect import Dialect, Streaming, Unary
 from tasks_app.a2a.errors import invalid
 from tasks_app.a2a.v0_3 import errors, methods, protojson, results
-from tasks_app.operations import Params
+from tasks_app.operations import Item, Params
 
 
 async def _message(request: Request) -> Params:
@@ -58,17 +59,18 @@ def _as_json(method: str) -> Any:
     return lambda result: MessageToDict(protojson.ANSWERS[method](result))
 
 
+def _event(item: Item) -> bytes:
+    return orjson.dumps(MessageToDict(protojson.event(item)))
+
+
 VERSION = rest.Version(
     number=versions.V0_3,
     dialect=Dialect(
-        unary={name: unary(method, _as_json(name)) for name, method in methods.UNARY.items()},
-        streaming={
-            name: streaming(method, lambda item: MessageToDict(protojson.event(item)))
-            for name, method in methods.STREAMING.items()
-        },
+        unary={name: Unary(*method, _as_json(name)) for name, method in methods.UNARY.items()},
+        streaming={name: Streaming(*method, _event) for name, method in methods.STREAMING.items()},
     ),
     error=lambda error, status: errors.http_error(error),
-    unauthenticated=lambda error: {"message": str(error)},
+    denied=lambda error, status: {"message": str(error)},
     media_type=lambda request: rest.JSON,
 )
 _CONFIGS = "tasks/{id}/pushNotificationConfigs"

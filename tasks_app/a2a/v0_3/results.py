@@ -15,6 +15,7 @@ from a2a.types import (
 )
 from pydantic import BaseModel
 
+from tasks_app.a2a import wire
 from tasks_app.a2a.errors import TaskNotFoundError
 from tasks_app.a2a.wire import Submitted
 from tasks_app.operations import Item
@@ -39,6 +40,8 @@ def event(item: Item) -> Event:
     response = item.response
     if isinstance(response, Submitted):
         response = StreamResponse(task=response.task())
+    elif isinstance(response, wire.Event):
+        response = response.proto()
     made: Event = conversions.to_compat_stream_response(response).result
     if isinstance(made, types.TaskStatusUpdateEvent):
         made.final = item.settled

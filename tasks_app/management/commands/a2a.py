@@ -8,7 +8,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import OperationalError
 
-from tasks_app.management.operate import USAGE, add_commands
+from tasks_app.management.operate import add_commands
+from tasks_app.management.printing import USAGE
 from tasks_app.management.validate_config import validate_config
 from tasks_app.management.validate_queues import AWAY, validate_queues
 
