@@ -72,6 +72,16 @@ class EventRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Begun:
+    """A task by the message that made it, which is here as protobuf; ``consumed_seq`` is that of the row."""
+
+    task_id: UUID
+    status: TaskStatus
+    consumed_seq: int
+    message: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TaskRecord:
     """A task as the wire shows it. ``messages`` are protobuf Messages, oldest first; ``request`` is the first."""
 
@@ -147,6 +157,11 @@ SELECT chunk.task_id, chunk.generation, kind, media_type, filename, content, met
 FROM unnest(%(task_id)s::uuid[], %(generation)s::int[]) AS carrying(task_id, generation)
 JOIN artifacts_app_artifactchunk chunk USING (task_id, generation)
 ORDER BY chunk.task_id, chunk.generation, position
+"""
+BEGUN = """
+SELECT task.id, task.status, task.consumed_seq, request.message
+FROM tasks_app_taskrequest request JOIN tasks_app_task task ON task.id = request.task_id
+WHERE request.client_id = %(client_id)s AND request.agent = %(agent)s AND request.message_id = %(message_id)s
 """
 OWNED = "SELECT id FROM tasks_app_task WHERE id = ANY(%(task_id)s::uuid[]) AND client_id = %(client_id)s"
 LATEST = "SELECT id, generation FROM tasks_app_task WHERE id = ANY(%(task_id)s::uuid[])"
@@ -236,6 +251,15 @@ def events_of(cursors: Sequence[Cursor], *, limit: int = EVENTS_MAX) -> Steps[li
     for row in rows:
         found[row[0] - 1].append(_event(row[1:], tuple(parts.get((row[1], row[2]), ()))))
     return found
+
+
+def begun(*, message_id: str, client_id: int, agent: str) -> Steps[Begun | None]:
+    """The client's task of this agent that a message of this id made."""
+    rows = yield Statement(BEGUN, {"message_id": message_id, "client_id": client_id, "agent": agent})
+    if not rows:
+        return None
+    task_id, status, consumed_seq, message = rows[0]
+    return Begun(task_id=task_id, status=TaskStatus(status), consumed_seq=consumed_seq, message=bytes(message))
 
 
 def owned(task_ids: Sequence[UUID], *, client_id: int) -> Steps[set[UUID]]:

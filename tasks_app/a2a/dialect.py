@@ -5,13 +5,13 @@ A method names its operation, by which scopes are checked, and which a task keep
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from tasks_app import operations
 from tasks_app.a2a import wire
-from tasks_app.operations import Call, Item, Items, Params
+from tasks_app.operations import Call, Item, Params
 
 
 class Unary(NamedTuple):
@@ -26,11 +26,11 @@ class Unary(NamedTuple):
 
 
 class Streaming(NamedTuple):
-    """A method that streams; ``event`` renders each item as JSON text."""
+    """A method that streams items, each with its generation, or None; ``event`` renders an item as JSON text."""
 
     operation: str
-    do: Callable[[Call, Params], Awaitable[Items]]
-    event: Callable[[Item], bytes]
+    do: Callable[[Call, Params], Awaitable[AsyncIterator[Any]]]
+    event: Callable[[Any], bytes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,10 +28,10 @@ from tasks_app.a2a.errors import (
     invalid,
     jsonrpc_error,
 )
+from tasks_app.a2a.v0_1 import methods as v0_1
 from tasks_app.a2a.v0_3.errors import jsonrpc_error as v0_3_error
 from tasks_app.a2a.v0_3.jsonrpc import V0_3
 from tasks_app.authentication import Forbidden, Unauthenticated
-from tasks_app.operations import Items
 
 log = logging.getLogger(__name__)
 
@@ -43,9 +43,11 @@ class Version(NamedTuple):
     error: Callable[[A2AError], dict[str, Any]]
 
 
+#: 0.3, and 0.1 with it: neither need say its version.
+OLDER = Dialect(unary={**V0_3.unary, **v0_1.UNARY}, streaming={**V0_3.streaming, **v0_1.STREAMING})
 VERSIONS = {
     versions.V1_0: Version(V1_0, jsonrpc_error),
-    versions.V0_3: Version(V0_3, v0_3_error),
+    versions.V0_3: Version(OLDER, v0_3_error),
 }
 
 
@@ -127,7 +129,7 @@ def _check_method(method: str, dialect: Dialect) -> None:
         raise MethodNotFoundError(f"method: no method '{method[:100]}'")
 
 
-async def _events(call_id: Any, items: Items, method: Streaming) -> AsyncIterator[bytes | None]:
+async def _events(call_id: Any, items: AsyncIterator[Any], method: Streaming) -> AsyncIterator[bytes | None]:
     head = b'{"jsonrpc":"2.0","id":%b,"result":' % orjson.dumps(call_id)
     async for item in items:
         yield item and sse.event(item.generation, head + method.event(item) + b"}")

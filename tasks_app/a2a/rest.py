@@ -32,7 +32,7 @@ from tasks_app.a2a.errors import (
     mapped,
 )
 from tasks_app.authentication import Forbidden, Unauthenticated
-from tasks_app.operations import Items, Params
+from tasks_app.operations import Params
 
 log = logging.getLogger(__name__)
 
@@ -164,7 +164,7 @@ def _value(name: str, text: str, field: FieldDescriptor) -> Any:
 # What is answered ----------------------------------------------------------------------------------------------------
 
 
-async def _events(items: Items, method: Streaming) -> AsyncIterator[bytes | None]:
+async def _events(items: AsyncIterator[Any], method: Streaming) -> AsyncIterator[bytes | None]:
     async for item in items:
         yield item and sse.event(item.generation, method.event(item))
 
