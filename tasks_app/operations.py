@@ -38,7 +38,7 @@ from tasks_app.a2a.wire import Event, Submitted
 from tasks_app.agents import AgentSpec
 from tasks_app.authentication import Caller, check_scopes
 from tasks_app.engine import FollowUp, NewTask
-from tasks_app.reads import TaskRecord
+from tasks_app.reads import TaskRecord, Wanted
 from tasks_app.status import TERMINAL, TaskStatus
 from tasks_app.waiting import waiting_for
 from tasks_app.web import web
@@ -333,14 +333,7 @@ def _stream_of(call: Call, record: TaskRecord, first: Item, *, ends_at: frozense
 
 async def _record(call: Call, task_id: UUID, *, history: bool = True, artifacts: bool = True) -> TaskRecord:
     """The caller's task of this agent. Raises TaskNotFoundError."""
-    record = await web().read(
-        reads.task,
-        task_id,
-        client_id=call.caller.client_id,
-        agent=call.spec.name,
-        history=history,
-        artifacts=artifacts,
-    )
+    record = await web().task(Wanted(task_id, call.caller.client_id, call.spec.name, history, artifacts))
     if record is None:
         raise TaskNotFoundError(f"no task '{task_id}'")
     return record
