@@ -179,15 +179,40 @@ def tasks_of(wanted: Sequence[Wanted]) -> Steps[list[TaskRecord | None]]:
         name: [getattr(each, name) for each in wanted] for name in ("task_id", "client_id", "agent")
     }
     rows = {row[0] - 1: row[1:] for row in (yield Statement(TASKS, params))}
-    said = yield from _said({row[0]: row[7] for nth, row in rows.items() if wanted[nth].history})
+    said = yield from _said([row for nth, row in rows.items() if wanted[nth].history])
     seen = {row[0]: row[7] for nth, row in rows.items() if wanted[nth].artifacts}
     views = (yield from artifacts_of(list(seen.items()))) if seen else {}
     return [
-        _task(rows[nth], said.get(each.task_id, ()) if each.history else None, views.get(each.task_id, ()))
+        record(
+            rows[nth],
+            said[each.task_id] if each.history else (),
+            views.get(each.task_id, ()) if each.artifacts else (),
+        )
         if nth in rows
         else None
         for nth, each in enumerate(wanted)
     ]
+
+
+def record(row: tuple[Any, ...], messages: tuple[bytes, ...], artifacts: tuple[ArtifactView, ...]) -> TaskRecord:
+    """The columns of :data:`TASKS` after the first, with what was read beside them."""
+    return TaskRecord(
+        id=row[0],
+        context_id=row[1],
+        agent=row[2],
+        priority=Priority(row[3]),
+        status=TaskStatus(row[4]),
+        progress=row[5],
+        attempt=row[6],
+        generation=row[7],
+        status_message=None if row[8] is None else bytes(row[8]),
+        error=decoded(row[9]),
+        status_at=row[10],
+        metadata=decoded(row[11]),
+        request=bytes(row[12]),
+        messages=messages,
+        artifacts=artifacts,
+    )
 
 
 def artifacts_of(seen: Sequence[Cursor]) -> Steps[dict[UUID, tuple[ArtifactView, ...]]]:
@@ -251,34 +276,15 @@ def latest(task_ids: Sequence[UUID]) -> Steps[dict[UUID, int]]:
     return dict((yield Statement(LATEST, {"task_id": list(task_ids)})))
 
 
-def _said(seen: dict[UUID, int]) -> Steps[dict[UUID, tuple[bytes, ...]]]:
-    """What was said in each task after its first message, up to its generation, oldest first."""
-    found: dict[UUID, tuple[bytes, ...]] = {}
-    if seen:
-        for task_id, payload in (yield Statement(SAID, {"task_id": list(seen), "generation": list(seen.values())})):
-            found[task_id] = (*found.get(task_id, ()), bytes(payload))
-    return found
-
-
-def _task(row: tuple[Any, ...], said: tuple[bytes, ...] | None, views: tuple[ArtifactView, ...]) -> TaskRecord:
-    request = bytes(row[12])
-    return TaskRecord(
-        id=row[0],
-        context_id=row[1],
-        agent=row[2],
-        priority=Priority(row[3]),
-        status=TaskStatus(row[4]),
-        progress=row[5],
-        attempt=row[6],
-        generation=row[7],
-        status_message=None if row[8] is None else bytes(row[8]),
-        error=decoded(row[9]),
-        status_at=row[10],
-        metadata=decoded(row[11]),
-        request=request,
-        messages=() if said is None else (request, *said),
-        artifacts=views,
-    )
+def _said(rows: list[tuple[Any, ...]]) -> Steps[dict[UUID, tuple[bytes, ...]]]:
+    """What was said in each of these tasks, up to its generation, oldest first."""
+    found = {row[0]: [bytes(row[12])] for row in rows}
+    if rows:
+        seen = {row[0]: row[7] for row in rows}
+        params = {"task_id": list(seen), "generation": list(seen.values())}
+        for task_id, payload in (yield Statement(SAID, params)):
+            found[task_id].append(bytes(payload))
+    return {task_id: tuple(said) for task_id, said in found.items()}
 
 
 def _event(row: tuple[Any, ...], parts: tuple[PartRecord, ...]) -> EventRecord:
