@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
 from django.conf import settings as django_settings
 from django.core.checks import CheckMessage
 from pytest_django import Settings
@@ -45,7 +46,7 @@ def test_the_settings_of_the_tests_are_fine(settings: Settings) -> None:
         checks.broker,
         checks.broker_options,
     ]
-    every += [checks.database_engine, checks.open_mode, checks.public_url]
+    every += [checks.database_engine, checks.open_mode, checks.public_url, checks.push_notifications]
     assert [ids(check) for check in every] == [[]] * len(every)
 
 
@@ -246,3 +247,16 @@ def test_queues_are_validated_over_a_transport_that_knows_no_types() -> None:
     assert [line.split()[0] for line in lines[-2:]] == ["a2a.system", "queues:"]  # and no dead letters
     assert all("consumers -" in line for line in lines[:-1])
     assert lines[-1].startswith("queues: ok (9 at memory://")
+
+
+def test_keys_that_seal_nothing_are_errors_that_do_not_show_them(settings: Settings) -> None:
+    settings.A2A_SECRET_KEYS = [Fernet.generate_key().decode(), "too-short-a-key", ""]
+    assert ids(checks.push_notifications) == ["a2a.E016"] * 2
+    assert "key 2" in checks.push_notifications()[0].msg
+    assert "too-short" not in str(checks.push_notifications()[0])
+
+
+def test_exceptions_of_addresses_that_cannot_be_read_are_errors(settings: Settings) -> None:
+    settings.A2A_PUSH_ALLOWED = ["hooks.internal:8443", "10.0.0.1/8", "10.0.0.0/8"]
+    assert ids(checks.push_notifications) == ["a2a.E017"]
+    assert "10.0.0.1/8" in checks.push_notifications()[0].msg
