@@ -5,6 +5,7 @@ from tasks_app.models.checkpoint import Checkpoint
 from tasks_app.models.client import ApiKey, Client
 from tasks_app.models.control import Breaker, QueueControl
 from tasks_app.models.event import EventKind, TaskEvent
+from tasks_app.models.push import PushConfig, PushDelivery, WebhookSecret
 from tasks_app.models.task import Task, TaskRequest
 from tasks_app.models.worker import SweepTick, Worker
 
@@ -16,11 +17,14 @@ __all__ = [
     "Client",
     "EventKind",
     "Outcome",
+    "PushConfig",
+    "PushDelivery",
     "QueueControl",
     "SweepTick",
     "Task",
     "TaskAttempt",
     "TaskEvent",
     "TaskRequest",
+    "WebhookSecret",
     "Worker",
 ]
