@@ -21,7 +21,7 @@ class PushConfig(models.Model):
         #: The task has ended, and its last event was taken.
         DONE = "done"
 
-    #: Ours, since the client's is unique in its task only: part of the ``webhook-id``.
+    #: UUIDv7, ours, since the client's is unique in its task only; part of the ``webhook-id``.
     id = models.UUIDField(primary_key=True, editable=False)
     task = models.ForeignKey(Task, on_delete=models.CASCADE, db_index=False, related_name="push_configs")
     #: The wire's id: the client's, or made where it named none.
@@ -72,6 +72,8 @@ class PushConfig(models.Model):
 class PushDelivery(models.Model):
     """One HTTP request that was tried, for operators; kept as long as its task."""
 
+    #: UUIDv7, made by who tried, so that a record whose answer was lost is not made twice.
+    id = models.UUIDField(primary_key=True, editable=False)
     task = models.ForeignKey(Task, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+")
     #: The PushConfig's own id; the config may be gone.
     config = models.UUIDField()

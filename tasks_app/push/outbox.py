@@ -49,10 +49,11 @@ RETURNING config.id, config.task_id, config.config_id, task.context_id, config.u
 _LOG = """
 WITH log AS (
     INSERT INTO tasks_app_pushdelivery
-        (task_id, config, config_id, host, generation, number, at, duration_s, status_code, error)
-    SELECT id, %(id)s::uuid, %(config_id)s::text, %(host)s::text, %(generation)s::int, %(number)s::int, now(),
-           %(duration_s)s::float8, %(status_code)s::smallint, %(error)s::text
+        (id, task_id, config, config_id, host, generation, number, at, duration_s, status_code, error)
+    SELECT %(attempt_id)s::uuid, id, %(id)s::uuid, %(config_id)s::text, %(host)s::text, %(generation)s::int,
+           %(number)s::int, now(), %(duration_s)s::float8, %(status_code)s::smallint, %(error)s::text
     FROM tasks_app_task WHERE id = %(task_id)s
+    ON CONFLICT (id) DO NOTHING
 )"""
 ADVANCE = f"""{_LOG}
 UPDATE tasks_app_pushconfig config
@@ -139,6 +140,7 @@ def _attempted(held: Claimed, attempt: Attempt) -> dict[str, Any]:
         "task_id": held.task_id,
         "config_id": held.config_id,
         "host": held.host,
+        "attempt_id": attempt.id,
         "generation": attempt.generation,
         "number": attempt.number,
         "duration_s": attempt.duration_s,

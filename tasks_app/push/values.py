@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
+
+import uuid_utils.compat
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,7 +16,6 @@ class NewPush:
     ``id`` is made here, so that a repeat after a lost connection is the same config.
     """
 
-    id: UUID
     config_id: str
     named: bool
     url: str
@@ -22,6 +23,7 @@ class NewPush:
     token: bytes | None = None
     scheme: str = ""
     credentials: bytes | None = None
+    id: UUID = field(default_factory=uuid_utils.compat.uuid7)
 
     def asked(self) -> list[str]:
         """What makes a repeat of a message the same request: where to, not with which secrets, which may be renewed."""
@@ -77,3 +79,4 @@ class Attempt:
     duration_s: float
     status_code: int | None = None
     error: str = ""
+    id: UUID = field(default_factory=uuid_utils.compat.uuid7)

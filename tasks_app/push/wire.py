@@ -45,7 +45,6 @@ def asked(config: TaskPushNotificationConfig, *, path: str = "") -> NewPush:
             problem = "must be the name of an HTTP authentication scheme, such as Bearer" if scheme else "is required"
             raise invalid(f"{path}authentication.scheme", problem)
     return NewPush(
-        id=uuid4(),
         config_id=config.id or str(uuid4()),
         named=bool(config.id),
         url=config.url,

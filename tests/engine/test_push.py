@@ -54,7 +54,7 @@ def hook() -> Iterator[Receiver]:
 
 def to(hook: Receiver | str, **fields: Any) -> NewPush:
     url = hook if isinstance(hook, str) else hook.url
-    made = {"id": uuid4(), "config_id": "hook", "named": True, "url": url, "host": url.split("/")[2], **fields}
+    made = {"config_id": "hook", "named": True, "url": url, "host": url.split("/")[2], **fields}
     return NewPush(**made)
 
 
