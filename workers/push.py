@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 SLOTS, PER_HOST, PER_FAILING_HOST = 128, 16, 2
 #: How long a claim holds after the last event that was taken: a request and its record fit in twice.
 LEASE_S = 60.0
+#: How long a database that is away is waited for, before claims are left to expire.
+PATIENCE_S = 15.0
 #: A config that has much to send lets the others have their turn after so long.
 TURN_S = 10.0
 #: How soon what has become due is looked for while others are delivered.
@@ -63,7 +65,7 @@ def deliver(leaving: threading.Event) -> int:
 
 async def _pump(claimed: list[Claimed], leaving: threading.Event) -> int:
     """Gives turns, and claims others as they end. What is still under way when it must leave is given back."""
-    line, given = Line(), 0
+    line, given = Line(patience_s=PATIENCE_S), 0
     turns: set[asyncio.Task[None]] = set()
     async with Poster(guard(), slots=SLOTS) as poster:
         try:
