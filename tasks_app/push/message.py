@@ -49,12 +49,17 @@ def first(event: EventRecord, held: Claimed, metadata: dict[str, Any], message: 
         metadata=metadata,
         message=Message.FromString(message),
     )
-    return orjson.dumps({"task": task})
+    return _dumped({"task": task})
 
 
 def body(event: EventRecord, held: Claimed) -> bytes:
     """The body for any other event: ProtoJSON of the StreamResponse that streams send too."""
-    return orjson.dumps(wire.as_dict(wire.event(event, context_id=held.context_id)))
+    return _dumped(wire.as_dict(wire.event(event, context_id=held.context_id)))
+
+
+def _dumped(data: dict[str, Any]) -> bytes:
+    """Sorted, since protobuf's maps have no order: a repeat, from whichever process, is the same to the byte."""
+    return orjson.dumps(data, option=orjson.OPT_SORT_KEYS)
 
 
 def headers(
