@@ -6,8 +6,8 @@ notifications, and has read the task's id.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import ParamSpec, Protocol, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Any
 from uuid import UUID
 
 from a2a.types import (
@@ -18,21 +18,14 @@ from a2a.types import (
 from django.conf import settings
 
 from tasks_app.a2a.errors import TaskNotFoundError, invalid
-from tasks_app.engine.core import Steps
 from tasks_app.push import configs, wire
 from tasks_app.push.guard import guard
-from tasks_app.push.values import NewPush
+from tasks_app.push.values import NewPush, Page, Push
 
-T = TypeVar("T")
-P = ParamSpec("P")
+#: Runs a verb with its arguments to its result.
+Run = Callable[..., Awaitable[Any]]
 PAGE_DEFAULT = 50
 PAGE_MAX = 100
-
-
-class Run(Protocol):
-    """Runs a verb to its result."""
-
-    async def __call__(self, verb: Callable[P, Steps[T]], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
 
 
 async def create(
@@ -45,7 +38,9 @@ async def create(
     push = wire.asked(config)
     await wire.screen(push, guard())
     most = settings.A2A_PUSH_MAX_PER_TASK
-    made = await run(configs.create, task_id, push, client_id=client_id, agent=agent, most=most)
+    made: Push | configs.Full | None = await run(
+        configs.create, task_id, push, client_id=client_id, agent=agent, most=most
+    )
     if isinstance(made, configs.Full):
         raise invalid("id", f"the task has {most} push notification configs, as many as it may; delete or replace one")
     if made is None:
@@ -69,7 +64,7 @@ async def get(
     run: Run, task_id: UUID, config_id: str, *, client_id: int, agent: str | None = None
 ) -> TaskPushNotificationConfig:
     """The config. Raises TaskNotFoundError where there is none (section 3.1.8), InvalidParamsError without an id."""
-    found = await run(configs.get, task_id, _named(config_id), client_id=client_id, agent=agent)
+    found: Push | None = await run(configs.get, task_id, _named(config_id), client_id=client_id, agent=agent)
     if found is None:
         raise TaskNotFoundError(f"no push notification config '{config_id[:100]}' of a task '{task_id}'")
     return wire.shown(found)
@@ -88,7 +83,7 @@ async def listed(
     if not 0 <= page_size <= PAGE_MAX:
         raise invalid("pageSize", f"must be from 1 to {PAGE_MAX}")
     after = wire.after(page_token)
-    page = await run(
+    page: Page | None = await run(
         configs.listed, task_id, client_id=client_id, agent=agent, after=after, limit=page_size or PAGE_DEFAULT
     )
     if page is None:
