@@ -69,6 +69,11 @@ app.conf.update(
             "schedule": settings.A2A_PRUNE_S,
             "options": {"queue": SYSTEM_QUEUE, "expires": settings.A2A_PRUNE_S},
         },
+        "push": {
+            "task": "a2a.push",
+            "schedule": settings.A2A_PUSH_SWEEP_S,
+            "options": {"queue": SYSTEM_QUEUE, "expires": settings.A2A_PUSH_SWEEP_S},
+        },
     },
 )
 app.conf["CELERY_DB_REUSE_MAX"] = settings.CELERY_DB_REUSE_MAX

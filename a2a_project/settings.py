@@ -90,6 +90,18 @@ A2A_KEEP_FAILED_DAYS = env.float("A2A_KEEP_FAILED_DAYS", default=90.0)
 #: How often beat deletes what is past its time, in seconds.
 A2A_PRUNE_S = env.float("A2A_PRUNE_S", default=60.0)
 
+# --- Push notifications -----------------------------------------------------------------------------------------------
+#: Keys that seal secrets in the database, comma-separated: the first seals, all open. Empty: one from the secret key.
+A2A_SECRET_KEYS = env.list("A2A_SECRET_KEYS", default=[])
+#: Where they may go besides the internet: hosts and networks, each with or without a port, comma-separated.
+A2A_PUSH_ALLOWED = env.list("A2A_PUSH_ALLOWED", default=[])
+#: How many webhooks a task may have.
+A2A_PUSH_MAX_PER_TASK = env.int("A2A_PUSH_MAX_PER_TASK", default=10)
+#: A webhook is dead after so many failures in a row: with the backoff of workers/push.py about a day.
+A2A_PUSH_MAX_FAILURES = env.int("A2A_PUSH_MAX_FAILURES", default=56)
+#: How often beat looks for events that are to be sent, in seconds.
+A2A_PUSH_SWEEP_S = env.float("A2A_PUSH_SWEEP_S", default=1.0)
+
 # --- Metrics for Prometheus ------------------------------------------------------------------------------------------
 #: The address at which every process exports its metrics; each kind of process has a port of its own, 0 is off.
 A2A_METRICS_HOST = env.str("A2A_METRICS_HOST", default="127.0.0.1")

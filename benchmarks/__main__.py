@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from benchmarks import burst, drain, latency, memory, priority, resources, scale, streams, submit
+from benchmarks import a2a, burst, drain, latency, memory, priority, resources, scale, streams
 from stack import ensure_services
 
 
@@ -24,7 +24,7 @@ class Benchmark:
 
 
 BENCHMARKS = {
-    "submit": Benchmark(submit.main, "1 min"),
+    "a2a": Benchmark(a2a.main, "2.5 min"),
     "streams": Benchmark(streams.main, "1 min"),
     "drain": Benchmark(drain.main, "3 min"),
     "latency": Benchmark(latency.main, "2 min"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -20,8 +20,11 @@ class Measured:
     failed: int
 
 
-async def load(url: str, body: Callable[[], bytes], *, clients: int, seconds: float) -> Measured:
+async def load(
+    url: str, body: Callable[[], bytes], *, clients: int, seconds: float, headers: Mapping[str, str] | None = None
+) -> Measured:
     """POSTs bodies as JSON for so long. An answer with another status than 200, or with an error in it, has failed."""
+    more = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
     parts = urlsplit(url)
     assert parts.hostname is not None
     until = time.perf_counter() + seconds
@@ -35,12 +38,12 @@ async def load(url: str, body: Callable[[], bytes], *, clients: int, seconds: fl
             data = body()
             began = time.perf_counter()
             head = f"POST {parts.path or '/'} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: application/json\r\n"
-            writer.write(f"{head}A2A-Version: 1.0\r\nContent-Length: {len(data)}\r\n\r\n".encode() + data)
-            headers = await reader.readuntil(b"\r\n\r\n")
-            length = int(headers.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
+            writer.write(f"{head}{more}A2A-Version: 1.0\r\nContent-Length: {len(data)}\r\n\r\n".encode() + data)
+            answered = await reader.readuntil(b"\r\n\r\n")
+            length = int(answered.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
             answer = await reader.readexactly(length)
             took.append(time.perf_counter() - began)
-            if b" 200 " not in headers[:16] or b'"error"' in answer:
+            if b" 200 " not in answered[:16] or b'"error"' in answer:
                 failed += 1
         writer.close()
 

@@ -41,6 +41,9 @@ POSITIVE = (
     "A2A_REPUBLISH_S",
     "A2A_SWEEP_S",
     "A2A_PRUNE_S",
+    "A2A_PUSH_MAX_PER_TASK",
+    "A2A_PUSH_MAX_FAILURES",
+    "A2A_PUSH_SWEEP_S",
     "A2A_WEB_POOL_SIZE",
 )
 
@@ -235,6 +238,32 @@ def agent_cards(**_: Any) -> list[CheckMessage]:
         if lacks:
             hint = "Declare it; A2A 1.0, section 4.4, says what each is."
             found.append(Error(f"The card of '{name}' lacks {', '.join(lacks)}.", hint=hint, id="a2a.E023"))
+    return found
+
+
+@register
+def push_notifications(**_: Any) -> list[CheckMessage]:
+    """E016 for a key that seals nothing, E017 for an exception of addresses that cannot be read."""
+    # Here, since every process registers the checks and few need these.
+    from cryptography.fernet import Fernet
+
+    from tasks_app.push.guard import rule
+
+    found: list[CheckMessage] = []
+    for number, key in enumerate(settings.A2A_SECRET_KEYS, 1):
+        try:
+            Fernet(key)
+        except ValueError:  # without the key: it is a secret
+            hint = (
+                'Each is 32 bytes in URL-safe base64: "from cryptography.fernet import Fernet; Fernet.generate_key()".'
+            )
+            found.append(Error(f"A2A_SECRET_KEYS: key {number} is malformed.", hint=hint, id="a2a.E016"))
+    for text in settings.A2A_PUSH_ALLOWED:
+        try:
+            rule(text)
+        except ValueError as error:
+            hint = "It looks like hooks.internal, hooks.internal:8443, 10.0.0.0/8, 10.0.0.0/8:443 or [::1]:9000."
+            found.append(Error(f"A2A_PUSH_ALLOWED: {error}.", hint=hint, id="a2a.E017"))
     return found
 
 

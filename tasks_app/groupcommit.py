@@ -25,6 +25,7 @@ class Flusher(Generic[Item, Result]):
 
     ``flush`` writes a list and returns a result for each item, in order. ``is_poison`` tells an error that one bad item
     caused: the batch is then halved until the bad one stands alone and only its caller sees the error.
+    ``max_items`` is how many go together at most.
     """
 
     def __init__(
@@ -33,10 +34,12 @@ class Flusher(Generic[Item, Result]):
         *,
         is_poison: Callable[[Exception], bool] = lambda error: False,
         size_bytes: Callable[[Item], int] = lambda item: 0,
+        max_items: int = MAX_ITEMS,
     ) -> None:
         self._flush = flush
         self._is_poison = is_poison
         self._size_bytes = size_bytes
+        self._max_items = max_items
         self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
         self._writer: asyncio.Task[None] | None = None
 
@@ -61,7 +64,7 @@ class Flusher(Generic[Item, Result]):
     def _take(self) -> list[tuple[Item, asyncio.Future[Result]]]:
         batch: list[tuple[Item, asyncio.Future[Result]]] = []
         size_bytes = 0
-        while self._waiting and len(batch) < MAX_ITEMS and size_bytes < MAX_BYTES:
+        while self._waiting and len(batch) < self._max_items and size_bytes < MAX_BYTES:
             batch.append(self._waiting.popleft())
             size_bytes += self._size_bytes(batch[-1][0])
         return batch

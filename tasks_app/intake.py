@@ -22,6 +22,7 @@ from tasks_app.agents import AgentSpec
 from tasks_app.authentication import Caller, check_scopes
 from tasks_app.engine import Created, Delivered, FollowUp, NewTask
 from tasks_app.policies import Resources
+from tasks_app.push.values import NewPush
 
 #: What a client is told to wait where nobody can say when one of its tasks will start, in seconds.
 QUEUE_RETRY_S = 5.0
@@ -66,6 +67,7 @@ def new_task(
     method: str,
     options_path: str = "",
     accepted_output_modes: tuple[str, ...] = (),
+    push: NewPush | None = None,
 ) -> NewTask:
     """The task that this message asks for, checked against its agent; not yet stored.
 
@@ -94,6 +96,7 @@ def new_task(
         metadata=metadata,
         asked=options.asked,
         accepted_output_modes=accepted_output_modes,
+        push=push,
         needs=needs,
         max_queued=caller.max_queued,
         start_deadline_s=options.start_deadline_s or spec.start_deadline_s,

@@ -21,8 +21,8 @@ from tasks_app.a2a.errors import invalid
 from tasks_app.a2a.parse import CONTEXT_ID_MAX_CHARS
 from tasks_app.engine.claim import decoded
 from tasks_app.engine.core import Statement, Steps
-from tasks_app.reads import ArtifactView, TaskRecord, artifacts_of
-from tasks_app.status import Priority, TaskStatus
+from tasks_app.reads import TaskRecord, artifacts_of, record
+from tasks_app.status import TaskStatus
 
 PAGE_SIZE = 50
 PAGE_SIZE_MAX = 100
@@ -149,7 +149,7 @@ def tasks(asked: Query) -> Steps[Page]:
     messages = yield from _messages(rows, asked.history_length)
     artifacts = (yield from artifacts_of([(row[0], row[7]) for row in rows])) if asked.artifacts else {}
     return Page(
-        tasks=tuple(_record(row, messages.get(row[0], ()), artifacts.get(row[0], ())) for row in rows),
+        tasks=tuple(record(row, messages.get(row[0], ()), artifacts.get(row[0], ())) for row in rows),
         next_token=_token(rows[-1][10], rows[-1][0]) if more else "",
         total=(yield from _total(asked, params)),
     )
@@ -172,25 +172,6 @@ def _total(asked: Query, params: dict[str, Any]) -> Steps[int]:
         return counted
     plan = decoded((yield Statement(ESTIMATE, params))[0][0])
     return max(counted, int(plan[0]["Plan"]["Plan Rows"]))
-
-
-def _record(row: tuple[Any, ...], messages: tuple[bytes, ...], artifacts: tuple[ArtifactView, ...]) -> TaskRecord:
-    return TaskRecord(
-        id=row[0],
-        context_id=row[1],
-        agent=row[2],
-        priority=Priority(row[3]),
-        status=TaskStatus(row[4]),
-        progress=row[5],
-        attempt=row[6],
-        generation=row[7],
-        status_message=None if row[8] is None else bytes(row[8]),
-        error=decoded(row[9]),
-        status_at=row[10],
-        metadata=decoded(row[11]),
-        messages=messages,
-        artifacts=artifacts,
-    )
 
 
 def _page_size(request: ListTasksRequest) -> int:

@@ -14,7 +14,11 @@ from uuid import UUID
 from a2a.types import (
     AgentCard,
     CancelTaskRequest,
+    DeleteTaskPushNotificationConfigRequest,
+    GetTaskPushNotificationConfigRequest,
     GetTaskRequest,
+    ListTaskPushNotificationConfigsRequest,
+    ListTaskPushNotificationConfigsResponse,
     ListTasksRequest,
     ListTasksResponse,
     Message,
@@ -22,13 +26,14 @@ from a2a.types import (
     StreamResponse,
     SubscribeToTaskRequest,
     Task,
+    TaskPushNotificationConfig,
 )
 from django.conf import settings
+from google.protobuf.empty_pb2 import Empty
 
 from tasks_app import intake, listing, reads
 from tasks_app.a2a import agent_card, extension, extensions, parse, wire
 from tasks_app.a2a.errors import (
-    PushNotificationNotSupportedError,
     TaskNotCancelableError,
     TaskNotFoundError,
     UnsupportedOperationError,
@@ -38,14 +43,25 @@ from tasks_app.a2a.wire import Event, Submitted
 from tasks_app.agents import AgentSpec
 from tasks_app.authentication import Caller, check_scopes
 from tasks_app.engine import FollowUp, NewTask
-from tasks_app.reads import TaskRecord
+from tasks_app.push import operations as push
+from tasks_app.push.values import NewPush
+from tasks_app.reads import TaskRecord, Wanted
 from tasks_app.status import TERMINAL, TaskStatus
 from tasks_app.waiting import waiting_for
 from tasks_app.web import web
 
 Params = Mapping[str, Any]
 #: The operations that change nothing: they need the scope to read only.
-READS = frozenset({"GetTask", "ListTasks", "SubscribeToTask", "GetExtendedAgentCard"})
+READS = frozenset(
+    {
+        "GetTask",
+        "ListTasks",
+        "SubscribeToTask",
+        "GetTaskPushNotificationConfig",
+        "ListTaskPushNotificationConfigs",
+        "GetExtendedAgentCard",
+    }
+)
 #: Where the stream of a message ends: its turn is over, and the client's next one needs a request of its own.
 ASKS = frozenset({TaskStatus.INPUT_REQUIRED})
 #: With what a stream of A2A 0.3 ends, whatever it is of.
@@ -105,10 +121,14 @@ Items = AsyncIterator[Item | None]
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a message asks for: a new task, or another turn of one that is there; and how to answer."""
+    """What a message asks for: a new task, or another turn of one that is there; and how to answer.
+
+    ``webhook`` is where the events of a task that is there shall be sent from now on; a new one has its own.
+    """
 
     item: NewTask | FollowUp
     message: Message
+    webhook: TaskPushNotificationConfig | None
     history_length: int | None
     immediately: bool
 
@@ -212,11 +232,46 @@ async def get_extended_agent_card(call: Call, params: Params) -> AgentCard:
     return agent_card.extended(call.spec, call.caller, agent_card.Site.at(call.base_url))
 
 
+async def create_push_config(call: Call, params: Params) -> TaskPushNotificationConfig:
+    """The webhook as it stands now; one of the same id is replaced (section 3.1.7)."""
+    config = parse.proto(params, TaskPushNotificationConfig(), path="params")
+    return await push.create(web().read, _task_id(config, "taskId"), config, **_whose(call))
+
+
+async def get_push_config(call: Call, params: Params) -> TaskPushNotificationConfig:
+    """The webhook, without its secrets (section 3.1.8)."""
+    request = parse.proto(params, GetTaskPushNotificationConfigRequest(), path="params")
+    return await push.get(web().read, _task_id(request, "taskId"), request.id, **_whose(call))
+
+
+async def list_push_configs(call: Call, params: Params) -> ListTaskPushNotificationConfigsResponse:
+    """A page of the task's webhooks (section 3.1.9)."""
+    request = parse.proto(params, ListTaskPushNotificationConfigsRequest(), path="params")
+    return await push.listed(
+        web().read,
+        _task_id(request, "taskId"),
+        page_size=request.page_size,
+        page_token=request.page_token,
+        **_whose(call),
+    )
+
+
+async def delete_push_config(call: Call, params: Params) -> Empty:
+    """Ends the webhook, which may be gone already (section 3.1.10)."""
+    request = parse.proto(params, DeleteTaskPushNotificationConfigRequest(), path="params")
+    await push.delete(web().read, _task_id(request, "taskId"), request.id, **_whose(call))
+    return Empty()
+
+
 UNARY: dict[str, Callable[[Call, Params], Awaitable[Any]]] = {
     "SendMessage": send_message,
     "GetTask": get_task,
     "ListTasks": list_tasks,
     "CancelTask": cancel_task,
+    "CreateTaskPushNotificationConfig": create_push_config,
+    "GetTaskPushNotificationConfig": get_push_config,
+    "ListTaskPushNotificationConfigs": list_push_configs,
+    "DeleteTaskPushNotificationConfig": delete_push_config,
     "GetExtendedAgentCard": get_extended_agent_card,
 }
 STREAMING: dict[str, Callable[[Call, Params], Awaitable[Items]]] = {
@@ -233,15 +288,17 @@ async def _asked(call: Call, params: Params) -> Asked:
     message = parse.message(params.get("message"), path="message")
     configuration = parse.configuration(params.get("configuration"), path="configuration")
     history_length = _history_length(configuration, path="configuration.historyLength")
-    if configuration.HasField("task_push_notification_config"):
-        raise PushNotificationNotSupportedError("configuration.taskPushNotificationConfig: not supported yet")
     await _check_references(call, message)
+    webhook = await push.inline(configuration)
     modes = parse.media_types(configuration.accepted_output_modes, path="configuration.acceptedOutputModes")
-    item = await (_follow_up(call, message, modes) if message.task_id else _new_task(call, params, message, modes))
-    return Asked(item, message, history_length, configuration.return_immediately)
+    immediately = configuration.return_immediately
+    if message.task_id:
+        config = None if webhook is None else configuration.task_push_notification_config
+        return Asked(await _follow_up(call, message, modes), message, config, history_length, immediately)
+    return Asked(_new_task(call, params, message, modes, webhook), message, None, history_length, immediately)
 
 
-async def _new_task(call: Call, params: Params, message: Message, modes: tuple[str, ...]) -> NewTask:
+def _new_task(call: Call, params: Params, message: Message, modes: tuple[str, ...], webhook: NewPush | None) -> NewTask:
     return intake.new_task(
         caller=call.caller,
         spec=call.spec,
@@ -251,6 +308,7 @@ async def _new_task(call: Call, params: Params, message: Message, modes: tuple[s
         method=call.method,
         options_path=f"message.metadata.{extension.URI}.",
         accepted_output_modes=modes,
+        push=webhook,
     )
 
 
@@ -282,6 +340,8 @@ async def _accept(call: Call, asked: Asked) -> Submitted | UUID:
     """The new task, or the id of the one that stands for the message; when this returns it is stored."""
     await web().throttle(call.caller)
     if isinstance(asked.item, FollowUp):
+        if asked.webhook is not None:  # before the message, whose event it shall get
+            await push.create(web().read, asked.item.task_id, asked.webhook, **_whose(call))
         return intake.delivered(await web().deliver(asked.item)).task_id
     created = intake.accepted(await web().submit(asked.item), call.caller)
     if created.repeated:
@@ -341,14 +401,7 @@ def _stream_of(call: Call, record: TaskRecord, first: Item, *, ends_at: frozense
 
 async def _record(call: Call, task_id: UUID, *, history: bool = True, artifacts: bool = True) -> TaskRecord:
     """The caller's task of this agent. Raises TaskNotFoundError."""
-    record = await web().read(
-        reads.task,
-        task_id,
-        client_id=call.caller.client_id,
-        agent=call.spec.name,
-        history=history,
-        artifacts=artifacts,
-    )
+    record = await web().task(Wanted(task_id, call.caller.client_id, call.spec.name, history, artifacts))
     if record is None:
         raise TaskNotFoundError(f"no task '{task_id}'")
     return record
@@ -367,10 +420,16 @@ async def _sent(call: Call, task_id: UUID, asked: Asked) -> SendMessageResponse:
     return SendMessageResponse(task=await _read(call, task_id, asked.history_length))
 
 
-def _task_id(request: Any) -> UUID:
-    if not request.id:
-        raise invalid("id", "is required")
-    return intake.task_id(request.id)
+def _task_id(request: Any, name: str = "id") -> UUID:
+    said = request.id if name == "id" else request.task_id
+    if not said:
+        raise invalid(name, "is required")
+    return intake.task_id(said)
+
+
+def _whose(call: Call) -> dict[str, Any]:
+    """Whose tasks a call may name."""
+    return {"client_id": call.caller.client_id, "agent": call.spec.name}
 
 
 def _history_length(request: Any, *, path: str = "historyLength") -> int | None:

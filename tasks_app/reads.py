@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from artifacts_app.models import CURRENT
@@ -102,17 +102,31 @@ class TaskRecord:
     artifacts: tuple[ArtifactView, ...] = ()
 
 
-TASK = """
-SELECT task.id, task.context_id, task.agent, task.priority, task.status, task.progress, task.attempt, task.generation,
-       task.status_message, task.error, task.status_at, request.metadata, request.message
-FROM tasks_app_task task JOIN tasks_app_taskrequest request ON request.task_id = task.id
-WHERE task.id = %(task_id)s AND task.client_id = %(client_id)s AND (%(agent)s::text IS NULL OR task.agent = %(agent)s)
+class Wanted(NamedTuple):
+    """A task to read: whose it must be, whose agent's if one is named, and how much of it."""
+
+    task_id: UUID
+    client_id: int
+    agent: str | None = None
+    history: bool = True
+    artifacts: bool = True
+
+
+TASKS = """
+SELECT wanted.nth, task.id, task.context_id, task.agent, task.priority, task.status, task.progress, task.attempt,
+       task.generation, task.status_message, task.error, task.status_at, request.metadata, request.message
+FROM unnest(%(task_id)s::uuid[], %(client_id)s::bigint[], %(agent)s::text[])
+     WITH ORDINALITY AS wanted(task_id, client_id, agent, nth)
+JOIN tasks_app_task task ON task.id = wanted.task_id AND task.client_id = wanted.client_id
+     AND (wanted.agent IS NULL OR task.agent = wanted.agent)
+JOIN tasks_app_taskrequest request ON request.task_id = task.id
 """
 SAID = """
-SELECT payload FROM tasks_app_taskevent
-WHERE task_id = %(task_id)s AND generation <= %(generation)s AND payload IS NOT NULL
-  AND kind NOT IN ('artifact', 'checkpoint')
-ORDER BY generation
+SELECT event.task_id, event.payload
+FROM unnest(%(task_id)s::uuid[], %(generation)s::int[]) AS seen(task_id, generation)
+JOIN tasks_app_taskevent event ON event.task_id = seen.task_id AND event.generation <= seen.generation
+WHERE event.payload IS NOT NULL AND event.kind NOT IN ('artifact', 'checkpoint')
+ORDER BY event.task_id, event.generation
 """
 # As they stood at a generation, so that a stream which goes on from there sees nothing twice: what was added since is
 # left out, and so is an artifact that was made anew since.
@@ -171,18 +185,32 @@ def task(
     task_id: UUID, *, client_id: int, agent: str | None = None, history: bool = True, artifacts: bool = True
 ) -> Steps[TaskRecord | None]:
     """The task, if this client owns it (and this agent runs it, where one is named); else None."""
-    params = {"task_id": task_id, "client_id": client_id, "agent": agent}
-    rows = yield Statement(TASK, params)
-    if not rows:
-        return None
-    row = rows[0]
-    messages: tuple[bytes, ...] = ()
-    if history:
-        said = yield Statement(SAID, {"task_id": task_id, "generation": row[7]})
-        messages = (bytes(row[12]), *(bytes(payload) for (payload,) in said))
-    views: tuple[ArtifactView, ...] = ()
-    if artifacts:
-        views = (yield from artifacts_of([(task_id, row[7])])).get(task_id, ())
+    return (yield from tasks_of([Wanted(task_id, client_id, agent, history, artifacts)]))[0]
+
+
+def tasks_of(wanted: Sequence[Wanted]) -> Steps[list[TaskRecord | None]]:
+    """Each of these tasks, in order; None where it is not there for whom it is wanted."""
+    params: dict[str, Any] = {
+        name: [getattr(each, name) for each in wanted] for name in ("task_id", "client_id", "agent")
+    }
+    rows = {row[0] - 1: row[1:] for row in (yield Statement(TASKS, params))}
+    said = yield from _said([row for nth, row in rows.items() if wanted[nth].history])
+    seen = {row[0]: row[7] for nth, row in rows.items() if wanted[nth].artifacts}
+    views = (yield from artifacts_of(list(seen.items()))) if seen else {}
+    return [
+        record(
+            rows[nth],
+            said[each.task_id] if each.history else (),
+            views.get(each.task_id, ()) if each.artifacts else (),
+        )
+        if nth in rows
+        else None
+        for nth, each in enumerate(wanted)
+    ]
+
+
+def record(row: tuple[Any, ...], messages: tuple[bytes, ...], artifacts: tuple[ArtifactView, ...]) -> TaskRecord:
+    """The columns of :data:`TASKS` after the first, with what was read beside them."""
     return TaskRecord(
         id=row[0],
         context_id=row[1],
@@ -198,7 +226,7 @@ def task(
         metadata=decoded(row[11]),
         request=bytes(row[12]),
         messages=messages,
-        artifacts=views,
+        artifacts=artifacts,
     )
 
 
@@ -270,6 +298,17 @@ def owned(task_ids: Sequence[UUID], *, client_id: int) -> Steps[set[UUID]]:
 def latest(task_ids: Sequence[UUID]) -> Steps[dict[UUID, int]]:
     """The newest generation of each of these tasks."""
     return dict((yield Statement(LATEST, {"task_id": list(task_ids)})))
+
+
+def _said(rows: list[tuple[Any, ...]]) -> Steps[dict[UUID, tuple[bytes, ...]]]:
+    """What was said in each of these tasks, up to its generation, oldest first."""
+    found = {row[0]: [bytes(row[12])] for row in rows}
+    if rows:
+        seen = {row[0]: row[7] for row in rows}
+        params = {"task_id": list(seen), "generation": list(seen.values())}
+        for task_id, payload in (yield Statement(SAID, params)):
+            found[task_id].append(bytes(payload))
+    return {task_id: tuple(said) for task_id, said in found.items()}
 
 
 def _event(row: tuple[Any, ...], parts: tuple[PartRecord, ...]) -> EventRecord:

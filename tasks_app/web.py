@@ -19,7 +19,7 @@ from tasks_app.database import OUTAGES, Line, conninfo, is_poison
 from tasks_app.engine import Created, Delivered, FollowUp, NewTask
 from tasks_app.engine.core import AsyncConnection, Steps, arun
 from tasks_app.groupcommit import Flusher
-from tasks_app.reads import Cursor, EventRecord
+from tasks_app.reads import Cursor, EventRecord, TaskRecord, Wanted
 from tasks_app.status import INTERRUPTED, TERMINAL, TaskStatus
 from tasks_app.throttle import AsyncThrottle
 from tasks_app.wakeups import AsyncBell, Hub, accepted, cancelled, delivered
@@ -29,6 +29,8 @@ P = ParamSpec("P")
 _ENDS = TERMINAL | INTERRUPTED
 #: How long a stream says nothing, in seconds.
 KEEP_ALIVE_S = 15.0
+#: How many tasks are read in one statement at most: each may have large artifacts.
+READ_TOGETHER = 32
 
 
 class Web:
@@ -39,6 +41,9 @@ class Web:
         self._bell = AsyncBell()
         self._submits: Flusher[NewTask, Created] = Flusher(
             self._create_all, is_poison=is_poison, size_bytes=_size_bytes
+        )
+        self._tasks: Flusher[Wanted, TaskRecord | None] = Flusher(
+            self._read_tasks, is_poison=is_poison, max_items=READ_TOGETHER
         )
         self._events: Flusher[Cursor, list[EventRecord]] = Flusher(self._read_events, is_poison=is_poison)
         self._pool: AsyncConnectionPool[AsyncConnection] | None = None
@@ -98,6 +103,10 @@ class Web:
             await self._renew()
             return await self._once(verb, *args, **kwargs)
 
+    async def task(self, wanted: Wanted) -> TaskRecord | None:
+        """The task, or None; those that are asked for together are read together."""
+        return await self._tasks.submit(wanted)
+
     async def follow(self, task_id: UUID, *, after: int) -> AsyncIterator[EventRecord | None]:
         """The task's events past a generation, and then each as it comes; ends after the terminal one, or the hub.
 
@@ -152,6 +161,11 @@ class Web:
         metrics.created(items, created)
         self._bell.ring(accepted(items))
         return created
+
+    async def _read_tasks(self, wanted: Sequence[Wanted]) -> list[TaskRecord | None]:
+        each = list(dict.fromkeys(wanted))
+        found = dict(zip(each, await self.read(reads.tasks_of, each), strict=True))
+        return [found[one] for one in wanted]
 
     async def _read_events(self, cursors: Sequence[Cursor]) -> list[list[EventRecord]]:
         """Those past each cursor: streams that are woken together read together, and those at one place share."""

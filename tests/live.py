@@ -72,6 +72,7 @@ class Live:
             **AGENTS,
             LEDGER: str(ledger_of(state_dir)),
             "A2A_OPEN_MODE": "1",
+            "A2A_PUSH_ALLOWED": "127.0.0.1",
             "TMPDIR": str(scratch),
             **env,
         }

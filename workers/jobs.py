@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,6 +21,8 @@ from workers.runner import Run
 
 #: Ends that are no fault of the code: Celery logs them without a traceback.
 EXPECTED = (AgentError, Snooze, TurnEnd, LeaseLost)
+#: Set by ``signals.drain``: this worker shuts down, and a job that would go on ends soon.
+leaving = threading.Event()
 
 
 @shared_task(name=JOB_NAMES[Lane.CPU], bind=True, throws=EXPECTED)
@@ -54,6 +57,15 @@ def prune() -> int:
     """Beat's sweep over what ended long ago; how many tasks it deleted."""
     with _reconnecting():
         return retention.prune()
+
+
+@shared_task(name="a2a.push")
+def push() -> int:
+    """Beat's sweep over notifications; how many configs had their turn."""
+    from workers.push import deliver  # only worker-system sends: the others do without its libraries
+
+    with _reconnecting():
+        return deliver(leaving)
 
 
 @contextmanager

@@ -31,7 +31,7 @@ from tasks_app.dispatch.queues import JOB_NAMES, lanes_of, parse_job_id
 from tasks_app.metrics import exposition
 from tasks_app.status import Lane
 from tasks_app.wakeups import bell, worker_channel
-from workers import node, procs, resources, runner, scratch, shutdown
+from workers import jobs, node, procs, resources, runner, scratch, shutdown
 from workers.context import LeaseLost
 from workers.heartbeat import Heartbeat
 from workers.io_runner import IoRunner
@@ -112,6 +112,7 @@ def _metrics_port(here: node.Node | None) -> int:
 
 @worker_shutting_down.connect
 def drain(how: str, **_: Any) -> None:
+    jobs.leaving.set()
     shutdown.begin(how)
 
 

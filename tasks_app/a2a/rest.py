@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from a2a.types import GetTaskRequest, ListTasksRequest
+from a2a.types import GetTaskRequest, ListTaskPushNotificationConfigsRequest, ListTasksRequest
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
@@ -36,6 +36,8 @@ from tasks_app.operations import Params
 
 log = logging.getLogger(__name__)
 
+#: A task's webhooks, below an address.
+CONFIGS = "tasks/{id}/pushNotificationConfigs"
 A2A_JSON, JSON = "application/a2a+json", "application/json"
 
 Read = Callable[[Request], Awaitable[Params]]
@@ -134,6 +136,19 @@ async def _task(request: Request) -> Params:
     return {**_query(request.query_params, GetTaskRequest.DESCRIPTOR), "id": request.path_params["id"]}
 
 
+async def _body_of_config(request: Request) -> Params:
+    return {**await _body(request), "taskId": request.path_params["id"]}
+
+
+async def _configs(request: Request) -> Params:
+    said = _query(request.query_params, ListTaskPushNotificationConfigsRequest.DESCRIPTOR)
+    return {**said, "taskId": request.path_params["id"]}
+
+
+async def _config(request: Request) -> Params:
+    return {"taskId": request.path_params["id"], "id": request.path_params["config_id"]}
+
+
 async def _nothing(request: Request) -> Params:
     return {}
 
@@ -196,6 +211,10 @@ PATHS: list[Path] = [
     # Section 11.3.2 says POST, the normative proto GET: both (A2A#1574).
     ("POST", "tasks/{id}:subscribe", "SubscribeToTask", _body_of_task),
     ("GET", "tasks/{id}:subscribe", "SubscribeToTask", _task),
+    ("POST", CONFIGS, "CreateTaskPushNotificationConfig", _body_of_config),
+    ("GET", CONFIGS, "ListTaskPushNotificationConfigs", _configs),
+    ("GET", f"{CONFIGS}/{{config_id}}", "GetTaskPushNotificationConfig", _config),
+    ("DELETE", f"{CONFIGS}/{{config_id}}", "DeleteTaskPushNotificationConfig", _config),
     ("GET", "extendedAgentCard", "GetExtendedAgentCard", _nothing),
 ]
 PREFIXES = ("/a2a/{agent}/", "/a2a/{agent}/{tenant}/", "/", "/{tenant}/")

@@ -12,6 +12,7 @@ from uuid import UUID
 import orjson
 from a2a.types import (
     Artifact,
+    ListTaskPushNotificationConfigsResponse,
     ListTasksResponse,
     Message,
     Part,
@@ -191,12 +192,14 @@ def history(model: TaskModel) -> list[Message]:
 
 
 def as_dict(message: Any) -> dict[str, Any]:
-    """ProtoJSON of an A2A object. A list of tasks always says how long it is (section 3.1.4)."""
+    """ProtoJSON of an A2A object. A list is there though it is empty (section 3.1.4)."""
     if isinstance(message, Submitted):
         return message.as_dict()
     data: dict[str, Any] = MessageToDict(message)
     if isinstance(message, ListTasksResponse):
         data = {"tasks": [], "nextPageToken": "", "totalSize": 0, **data, "pageSize": message.page_size}
+    if isinstance(message, ListTaskPushNotificationConfigsResponse):
+        data = {"configs": [], **data}
     return data
 
 

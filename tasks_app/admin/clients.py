@@ -19,6 +19,7 @@ from tasks_app.admin import looks
 from tasks_app.admin.base import Admin, audit, confirmation, detail_action, may
 from tasks_app.control import Scope
 from tasks_app.models import Client, Task, TaskAttempt
+from tasks_app.push.operate import issue_secret
 from tasks_app.status import TaskStatus
 
 WAITING_MAX = 10_000
@@ -45,7 +46,7 @@ class ClientAdmin(Admin):
     list_filter = ("is_active",)
     search_fields = ("name",)
     ordering = ("name",)
-    actions_detail = ["pause", "resume"]
+    actions_detail = ["pause", "resume", "webhook_secret"]
 
     def has_delete_permission(self, request: HttpRequest, obj: Client | None = None) -> bool:
         """Nobody: its tasks stay. Make it inactive instead."""
@@ -93,6 +94,26 @@ class ClientAdmin(Admin):
         """Asks, then resumes."""
         return self._switch(request, object_id, "Resume", "Resumed", control.resume, "Its tasks start again.")
 
+    @detail_action(description="New webhook secret", permission="operate", icon="key", danger=False)
+    def webhook_secret(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Asks, then issues one. Its text goes into one message, and nowhere else."""
+        client = self.get_object(request, object_id)
+        if client is None:
+            return redirect("admin:tasks_app_client_changelist")
+        back = reverse("admin:tasks_app_client_change", args=[client.pk])
+        if request.method != "POST":
+            title = f"New webhook secret of {client.name}"
+            note = (
+                "Its notifications are signed with it from now on, and for a day with the one before as well,"
+                " so that receivers can change over. It is shown once."
+            )
+            return confirmation(request, self, title=title, submit="Issue", back=back, danger=False, notes=[note])
+        text = issue_secret(client.name)
+        audit(request, [client], "Issued a webhook secret.")
+        said = 'The webhook secret of {}, shown this once; copy it now: <code class="a2a-secret">{}</code>'
+        messages.warning(request, format_html(said, client.name, text))
+        return redirect(back)
+
     def _switch(
         self, request: HttpRequest, object_id: str, verb: str, did: str, switch: Callable[[Scope, str], bool], note: str
     ) -> HttpResponse:
@@ -113,7 +134,7 @@ class ClientAdmin(Admin):
         return redirect(back)
 
     def get_actions_detail(self, request: HttpRequest, object_id: str) -> list[Any]:
-        """The one of the two that fits."""
+        """Pause or resume, whichever fits, and the others."""
         unwanted = "pause" if Client.objects.filter(pk=object_id, paused_at__isnull=False).exists() else "resume"
         buttons: list[Any] = super().get_actions_detail(request, object_id)  # type: ignore[misc]
         return [button for button in buttons if button.path != unwanted]

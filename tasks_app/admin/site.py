@@ -24,6 +24,10 @@ GROUPS: dict[str, tuple[Item, ...]] = {
         ("Artifacts", "draft", "artifacts_app.artifact"),
         ("Workers", "memory", "tasks_app.worker"),
     ),
+    "Notifications": (
+        ("Webhooks", "webhook", "tasks_app.pushconfig"),
+        ("Deliveries", "outgoing_mail", "tasks_app.pushdelivery"),
+    ),
     "Access": (
         ("Clients", "smart_toy", "tasks_app.client"),
         ("API keys", "key", "tasks_app.apikey"),

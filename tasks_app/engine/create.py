@@ -15,6 +15,7 @@ import uuid_utils.compat
 from tasks_app.engine import arrays
 from tasks_app.engine.core import Statement, Steps, transactional
 from tasks_app.policies import UNSIZED, Resources
+from tasks_app.push.values import NewPush
 from tasks_app.status import Lane, Priority
 
 #: Made once: json.dumps makes one for every call that does not take the defaults.
@@ -28,8 +29,8 @@ class NewTask:
     ``run_after`` None means at once; ``start_deadline_s`` counts from then. ``asked`` is what the request said of that
     for which its agent has a default: a repeat stays one when the agent's declaration changes. ``needs`` is what it
     asked for and what its agent declares. ``accepted_output_modes`` are the media types that its client takes as an
-    answer; empty if it did not say. ``max_queued`` is how many of its client's tasks may wait. The id is made here, so
-    that a repeat after a lost connection is the same task.
+    answer; empty if it did not say. ``max_queued`` is how many of its client's tasks may wait. ``push`` is where its
+    events are sent, from the first on. The id is made here, so that a repeat after a lost connection is the same task.
     """
 
     client_id: int
@@ -52,11 +53,14 @@ class NewTask:
     run_after: datetime | None = None
     batch_id: UUID | None = None
     rerun_of: UUID | None = None
+    push: NewPush | None = None
     id: UUID = field(default_factory=uuid_utils.compat.uuid7)
 
     def digest(self) -> bytes:
         """The SHA-256 of all that was asked; equal for a repeat of the same request."""
-        options = [self.priority, self.parameters, self.metadata, self.asked, self.run_after]
+        options: list[Any] = [self.priority, self.parameters, self.metadata, self.asked, self.run_after]
+        if self.push is not None:
+            options.append(self.push.asked())
         text = _CANONICAL.encode(options)
         return hashlib.sha256(self.message + text.encode()).digest()
 
@@ -92,7 +96,7 @@ class Created:
     refused: bool = False
 
 
-CREATE = """
+_HEAD = """
 WITH item AS (
     SELECT * FROM unnest(
         %(id)s::uuid[], %(client_id)s::bigint[], %(agent)s::text[], %(lane)s::text[], %(priority)s::smallint[],
@@ -126,9 +130,20 @@ WITH item AS (
 ), event AS (
     INSERT INTO tasks_app_taskevent (task_id, generation, kind, status, progress, attempt, created_at)
     SELECT id, 1, 'status', 'pending', 0, 0, created_at FROM task
-)
-SELECT id, created_at FROM task
-"""
+)"""
+# Only where some item has one: most have none. It starts before the first event, which is sent too.
+_PUSH = """, push AS (
+    INSERT INTO tasks_app_pushconfig
+        (id, task_id, config_id, url, host, token, scheme, credentials, state, delivered, failures, next_at, last_error,
+         created_at)
+    SELECT p.id, task.id, p.config_id, p.url, p.host, p.token, p.scheme, p.credentials, 'active', 0, 0, now(), '',
+           task.created_at
+    FROM unnest(%(p_id)s::uuid[], %(p_task)s::uuid[], %(p_config_id)s::text[], %(p_url)s::text[], %(p_host)s::text[],
+                %(p_token)s::bytea[], %(p_scheme)s::text[], %(p_credentials)s::bytea[])
+         AS p(id, task_id, config_id, url, host, token, scheme, credentials)
+    JOIN task ON task.id = p.task_id
+)"""
+_RESULT = "\nSELECT id, created_at FROM task"
 
 # A message that was there already, or came twice in this list: who stands for it. A statement of its own, because the
 # first one's snapshot does not see a row that another transaction committed meanwhile.
@@ -157,7 +172,9 @@ def create(items: Sequence[NewTask]) -> Steps[list[Created]]:
     Idempotent by (client, agent, message id). Raises a DataError or IntegrityError for the whole list if one item
     cannot be stored; nothing is then accepted.
     """
-    rows = yield Statement(CREATE, _bind(items))
+    pushes = [item for item in items if item.push is not None]
+    sql = _HEAD + (_PUSH if pushes else "") + _RESULT
+    rows = yield Statement(sql, _bind(items) | _bind_pushes(pushes))
     made = {row[0]: Created(task_id=row[0], created_at=row[1]) for row in rows}
     missing = [item for item in items if item.id not in made]
     if missing:
@@ -238,6 +255,12 @@ def _bind(items: Sequence[NewTask]) -> dict[str, Any]:
     bound["priority"] = [int(item.priority) for item in items]
     bound["digest"] = [item.digest() for item in items]
     return bound
+
+
+def _bind_pushes(items: Sequence[NewTask]) -> dict[str, Any]:
+    names = ("id", "config_id", "url", "host", "token", "scheme", "credentials")
+    bound: dict[str, Any] = {f"p_{name}": [getattr(item.push, name) for item in items] for name in names}
+    return bound | {"p_task": [item.id for item in items]}
 
 
 def _json(data: dict[str, Any]) -> str:

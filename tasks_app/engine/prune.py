@@ -1,4 +1,4 @@
-"""prune: deletes what ended long ago, with its events, attempts, checkpoints and artifacts."""
+"""prune: deletes what ended long ago, with its events, attempts, checkpoints, artifacts and notifications."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ event AS (DELETE FROM tasks_app_taskevent WHERE task_id = ANY(%(task_id)s::uuid[
 checkpoint AS (DELETE FROM tasks_app_checkpoint WHERE task_id = ANY(%(task_id)s::uuid[])),
 inbox AS (DELETE FROM tasks_app_inboxmessage WHERE task_id = ANY(%(task_id)s::uuid[])),
 attempt AS (DELETE FROM tasks_app_taskattempt WHERE task_id = ANY(%(task_id)s::uuid[])),
+delivery AS (DELETE FROM tasks_app_pushdelivery WHERE task_id = ANY(%(task_id)s::uuid[])),
+push AS (DELETE FROM tasks_app_pushconfig WHERE task_id = ANY(%(task_id)s::uuid[])),
 request AS (DELETE FROM tasks_app_taskrequest WHERE task_id = ANY(%(task_id)s::uuid[]))
 DELETE FROM tasks_app_task WHERE id = ANY(%(task_id)s::uuid[]) RETURNING id
 """

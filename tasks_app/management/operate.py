@@ -1,4 +1,4 @@
-"""``manage.py a2a pause|resume|queues|workers|cancel|rerun|priority|keys``: what operators do, through ``control``.
+"""``manage.py a2a pause|resume|queues|workers|cancel|rerun|priority|…``: what operators do, through ``control``.
 
 Exit codes: 0 done, 1 nothing changed or not found, 2 wrong usage.
 """
@@ -20,11 +20,16 @@ from tasks_app import control, overview
 from tasks_app.control import Scope
 from tasks_app.management import keys
 from tasks_app.management.printing import DONE, NOTHING, print_table
+from tasks_app.models import PushConfig
+from tasks_app.push import operate as push
+from tasks_app.push.sealing import Unopenable
 from tasks_app.status import Priority
 
 BY = "the command line"
 Options = Mapping[str, Any]
 Step = Callable[[OutputWrapper, Options], int]
+#: As many dead webhooks are listed.
+DEAD_MAX = 1000
 
 
 def add_commands(parser: CommandParser) -> None:
@@ -43,6 +48,12 @@ def add_commands(parser: CommandParser) -> None:
     priority.add_argument("level", type=_level, metavar="LEVEL", help=", ".join(Priority.labels))
     cancel = _command(commands, "cancel", _cancel, "cancels tasks that have not ended")
     rerun = _command(commands, "rerun", _rerun, "makes new tasks of tasks that have ended", aliases=["retry"])
+    resume = _command(commands, "push-resume", _resume_push, "lets dead webhooks go on with what they did not take")
+    resume.add_argument("ids", nargs="*", type=UUID, metavar="ID", help="ids of webhooks, from --list; none: all")
+    resume.add_argument("--list", action="store_true", help="only show those that are dead")
+    secret = _command(commands, "webhook-secret", _issue_secret, "issues what a client's notifications are signed with")
+    secret.add_argument("client", help="its name")
+    _command(commands, "reseal", _reseal, "seals all secrets with the first of A2A_SECRET_KEYS")
     for command in (cancel, rerun, priority):
         command.add_argument("ids", nargs="+", type=UUID, metavar="ID", help="ids of tasks")
     keys.add_commands(commands)
@@ -85,6 +96,36 @@ def _prioritise(out: OutputWrapper, options: Options) -> int:
     ids, level = _distinct(options["ids"]), options["level"]
     done = [f"{task_id} is {level.label}" for task_id in control.prioritise(ids, level)]
     return _told(out, done, len(ids), "changed", "do not wait or are unknown")
+
+
+def _resume_push(out: OutputWrapper, options: Options) -> int:
+    dead = PushConfig.objects.filter(state=PushConfig.State.DEAD).order_by("-dead_at").defer("url")
+    if options["list"]:
+        table = Table("id", "task", "host", "failures", "last error", box=None, pad_edge=False)
+        for config in dead[:DEAD_MAX]:
+            table.add_row(*map(str, (config.id, config.task_id, config.host, config.failures, config.last_error)))
+        return print_table(out, table)
+    ids = _distinct(options["ids"] or dead.values_list("id", flat=True))
+    done = [f"resumed {config_id}" for config_id in push.resume(ids)]
+    return _told(out, done, len(ids), "resumed", "are not dead or are unknown")
+
+
+def _issue_secret(out: OutputWrapper, options: Options) -> int:
+    try:
+        out.write(push.issue_secret(options["client"]))
+    except control.NotFound as error:
+        out.write(str(error))
+        return NOTHING
+    return DONE
+
+
+def _reseal(out: OutputWrapper, options: Options) -> int:
+    try:
+        out.write(f"sealed {push.reseal_all()} secrets anew")
+    except Unopenable as error:
+        out.write(f"nothing changed: {error}")
+        return NOTHING
+    return DONE
 
 
 def _queues(out: OutputWrapper, options: Options) -> int:

@@ -9,7 +9,7 @@ import tasks_app.models.api_key
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("tasks_app", "0004_turns"),
+        ("tasks_app", "0005_push"),
     ]
 
     operations = [

@@ -7,6 +7,7 @@ from tasks_app.models.client import Client
 from tasks_app.models.control import Breaker, QueueControl
 from tasks_app.models.event import EventKind, TaskEvent
 from tasks_app.models.inbox import InboxMessage
+from tasks_app.models.push import PushConfig, PushDelivery, WebhookSecret
 from tasks_app.models.task import Task, TaskRequest
 from tasks_app.models.worker import SweepTick, Worker
 
@@ -19,11 +20,14 @@ __all__ = [
     "EventKind",
     "InboxMessage",
     "Outcome",
+    "PushConfig",
+    "PushDelivery",
     "QueueControl",
     "SweepTick",
     "Task",
     "TaskAttempt",
     "TaskEvent",
     "TaskRequest",
+    "WebhookSecret",
     "Worker",
 ]

@@ -90,3 +90,22 @@ def test_artifacts_are_shown_as_they_stood_at_a_generation(factory: Factory) -> 
     assert seen(4) == []
     factory.write(claim, piece("er", append=True, parts_before=1))
     assert [seen(5), seen(6)] == [["new"], ["new", "er"]]
+
+
+def test_tasks_that_are_wanted_together_are_each_as_they_are_alone(factory: Factory) -> None:
+    claim, other = factory.claimed(), factory.pending()
+    factory.write(claim, piece("one", append=False), Note(kind="message", message=b""))
+    mine = factory.owner.pk
+    wanted = [
+        reads.Wanted(claim.task_id, mine),
+        reads.Wanted(claim.task_id, mine, "echo", artifacts=False),
+        reads.Wanted(claim.task_id, mine, history=False),
+        reads.Wanted(claim.task_id, mine, "sleep"),
+        reads.Wanted(claim.task_id, mine + 1),
+        reads.Wanted(other, mine),
+    ]
+    found = engine.run(reads.tasks_of, wanted)
+    shapes = [task and (task.id, len(task.messages), len(task.artifacts)) for task in found]
+    first = claim.task_id
+    assert shapes == [(first, 2, 1), (first, 2, 0), (first, 0, 1), None, None, (other, 1, 0)]
+    assert found == [engine.run(reads.tasks_of, [one])[0] for one in wanted]

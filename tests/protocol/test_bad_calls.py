@@ -86,13 +86,6 @@ def test_a_configuration_of_wrong_types_is_named(shut_doors: Doors, configuratio
     assert field in named_fields(answer)
 
 
-def test_push_notifications_are_not_supported(shut_doors: Doors) -> None:
-    for config in ({}, {"url": "https://example.org"}):
-        params = {"message": message(), "configuration": {"taskPushNotificationConfig": config}}
-        with nothing_left():
-            assert shut_doors.call("SendMessage", params)["error"]["code"] == -32003
-
-
 @pytest.mark.parametrize("version", ["0.3", "1.9", "2.0", "1", "1.", ".", "v1.0", "one", "1,0", "1.0,0.3", "\xe9"])
 def test_another_version_of_the_protocol_is_not_supported(shut_doors: Doors, version: str) -> None:
     """A2A 1.0, section 3.6."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
 from django.conf import settings as django_settings
 from django.core.checks import CheckMessage
 from pytest_django import Settings
@@ -47,6 +48,7 @@ def test_the_settings_of_the_tests_are_fine(settings: Settings) -> None:
         checks.broker_options,
     ]
     every += [checks.database_engine, checks.open_mode, checks.public_url, checks.token_issuers, checks.agent_cards]
+    every += [checks.push_notifications]
     assert [ids(check) for check in every] == [[]] * len(every)
 
 
@@ -275,3 +277,16 @@ def test_a_card_that_lacks_what_a2a_requires_is_an_error(monkeypatch: pytest.Mon
     monkeypatch.setattr(agents, "_registry", {**agents.registered(), "echo": echo})
     assert ids(checks.agent_cards) == ["a2a.E023"]
     assert checks.agent_cards()[0].msg == "The card of 'echo' lacks version."
+
+
+def test_keys_that_seal_nothing_are_errors_that_do_not_show_them(settings: Settings) -> None:
+    settings.A2A_SECRET_KEYS = [Fernet.generate_key().decode(), "too-short-a-key", ""]
+    assert ids(checks.push_notifications) == ["a2a.E016"] * 2
+    assert "key 2" in checks.push_notifications()[0].msg
+    assert "too-short" not in str(checks.push_notifications()[0])
+
+
+def test_exceptions_of_addresses_that_cannot_be_read_are_errors(settings: Settings) -> None:
+    settings.A2A_PUSH_ALLOWED = ["hooks.internal:8443", "10.0.0.1/8", "10.0.0.0/8"]
+    assert ids(checks.push_notifications) == ["a2a.E017"]
+    assert "10.0.0.1/8" in checks.push_notifications()[0].msg

@@ -73,7 +73,7 @@ def test_a_limit_that_is_reached_says_which_and_survives_celery(cause: Cause, ou
 def forgiving(monkeypatch: pytest.MonkeyPatch) -> str:
     """The name of an agent that tries again after it ran out of memory."""
     policy = RetryPolicy(codes=frozenset({"out_of_memory"}))
-    spec = AgentSpec(name="forgiving", handler=print, lane=Lane.CPU, description="", retry=policy)
+    spec = AgentSpec(name="forgiving", handler=print, lane=Lane.CPU, description="Forgives.", retry=policy)
     monkeypatch.setitem(agents._registry, "forgiving", spec)
     return "forgiving"
 

@@ -118,10 +118,9 @@ async def test_a_flush_that_answers_for_too_few_or_too_many_fails_all_its_caller
     assert [type(result) for result in results] == [RuntimeError] * 2
 
 
-async def test_a_batch_is_cut_at_its_items(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(groupcommit, "MAX_ITEMS", 4)
+async def test_a_batch_is_cut_at_its_items() -> None:
     store = Store()
-    await outcomes(await submitted(store.flusher(), *range(1, 11)))
+    await outcomes(await submitted(store.flusher(max_items=4), *range(1, 11)))
     assert [len(batch) for batch in store.batches] == [4, 4, 2]
 
 
