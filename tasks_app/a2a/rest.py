@@ -137,7 +137,7 @@ async def _task(request: Request) -> Params:
 
 
 async def _body_of_config(request: Request) -> Params:
-    return {**await _body(request), "taskId": request.path_params["id"]}
+    return {**await body(request), "taskId": request.path_params["id"]}
 
 
 async def _configs(request: Request) -> Params:

@@ -12,6 +12,7 @@ import grpc
 from a2a.compat.v0_3 import a2a_v0_3_pb2 as pb2
 from a2a.compat.v0_3 import a2a_v0_3_pb2_grpc, types
 from a2a.compat.v0_3.proto_utils import FromProto, ToProto
+from google.protobuf.empty_pb2 import Empty
 from google.protobuf.json_format import MessageToDict, ParseDict
 
 from tests.protocol.bindings import Refused, named, over_grpc, sse_events
@@ -25,6 +26,10 @@ class Event(NamedTuple):
 
     id: int
     data: dict[str, Any]
+
+
+class Denied(Exception):
+    """401 or 403, or what gRPC has for them."""
 
 
 class Binding(Protocol):
@@ -46,7 +51,10 @@ class JsonRpc:
         self._doors = doors
 
     def call(self, method: str, params: dict[str, Any], *, agent: str = "echo", **headers: str) -> Any:
-        answer = self._send(method, params, agent, headers).json()
+        reply = self._send(method, params, agent, headers)
+        if reply.status_code in (401, 403):
+            raise Denied
+        answer = reply.json()
         if "error" not in answer:
             return answer["result"]
         error = answer["error"]
@@ -73,6 +81,8 @@ class Rest:
 
     def call(self, method: str, params: dict[str, Any], *, agent: str = "echo", **headers: str) -> Any:
         reply = self._send(method, params, agent, headers)
+        if reply.status_code in (401, 403):
+            raise Denied
         if reply.status_code == 200:
             return result(ParseDict(reply.json(), ANSWERS[method]()))
         error = reply.json()
@@ -91,7 +101,7 @@ class Rest:
         task_id = quote(str(params.get("id", params.get("taskId"))), safe="")
         path = path.format(id=task_id, config_id=params.get("pushNotificationConfigId"))
         more: dict[str, Any] = {"headers": {"a2a-version": "0.3"} | named(headers)}
-        if "message" in params:
+        if verb == "POST" and ("message" in params or "pushNotificationConfig" in params):
             more["json"] = MessageToDict(asked(method, params), preserving_proto_field_name=True)
         if "historyLength" in params:
             more["params"] = {"historyLength": str(params["historyLength"])}
@@ -122,6 +132,8 @@ class Grpc:
         try:
             return list(self._doors.ask(lambda _: over_grpc(ask)))
         except grpc.aio.AioRpcError as error:
+            if error.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
+                raise Denied from None
             name, _, message = (error.details() or "").partition(": ")
             raise Refused(error.code().name, message, name) from None
 
@@ -134,6 +146,10 @@ PATHS = {
     "tasks/get": ("GET", "tasks/{id}"),
     "tasks/cancel": ("POST", "tasks/{id}:cancel"),
     "tasks/resubscribe": ("POST", "tasks/{id}:subscribe"),
+    "tasks/pushNotificationConfig/set": ("POST", "tasks/{id}/pushNotificationConfigs"),
+    "tasks/pushNotificationConfig/get": ("GET", "tasks/{id}/pushNotificationConfigs/{config_id}"),
+    "tasks/pushNotificationConfig/list": ("GET", "tasks/{id}/pushNotificationConfigs"),
+    "tasks/pushNotificationConfig/delete": ("DELETE", "tasks/{id}/pushNotificationConfigs/{config_id}"),
 }
 RPCS = {
     "message/send": "SendMessage",
@@ -141,6 +157,10 @@ RPCS = {
     "tasks/get": "GetTask",
     "tasks/cancel": "CancelTask",
     "tasks/resubscribe": "TaskSubscription",
+    "tasks/pushNotificationConfig/set": "CreateTaskPushNotificationConfig",
+    "tasks/pushNotificationConfig/get": "GetTaskPushNotificationConfig",
+    "tasks/pushNotificationConfig/list": "ListTaskPushNotificationConfig",
+    "tasks/pushNotificationConfig/delete": "DeleteTaskPushNotificationConfig",
 }
 ANSWERS: dict[str, Any] = {
     "message/send": pb2.SendMessageResponse,
@@ -148,6 +168,10 @@ ANSWERS: dict[str, Any] = {
     "tasks/get": pb2.Task,
     "tasks/cancel": pb2.Task,
     "tasks/resubscribe": pb2.StreamResponse,
+    "tasks/pushNotificationConfig/set": pb2.TaskPushNotificationConfig,
+    "tasks/pushNotificationConfig/get": pb2.TaskPushNotificationConfig,
+    "tasks/pushNotificationConfig/list": pb2.ListTaskPushNotificationConfigResponse,
+    "tasks/pushNotificationConfig/delete": Empty,
 }
 
 
@@ -161,19 +185,38 @@ def asked(method: str, params: dict[str, Any]) -> Any:
             configuration=None if config is None else ToProto.message_send_configuration(config),
             metadata=ToProto.metadata(said.metadata),
         )
+    if method == "tasks/pushNotificationConfig/set":
+        push = types.TaskPushNotificationConfig.model_validate(params)
+        config_id, made = push.push_notification_config.id, ToProto.task_push_notification_config(push)
+        return pb2.CreateTaskPushNotificationConfigRequest(
+            parent=f"tasks/{push.task_id}", config_id=config_id, config=made
+        )
     name = f"tasks/{params['id']}"
+    if method == "tasks/pushNotificationConfig/list":
+        return pb2.ListTaskPushNotificationConfigRequest(parent=name)
+    if method.startswith("tasks/pushNotificationConfig/"):
+        name += f"/pushNotificationConfigs/{params['pushNotificationConfigId']}"
+        gets = method.endswith("get")
+        proto = pb2.GetTaskPushNotificationConfigRequest if gets else pb2.DeleteTaskPushNotificationConfigRequest
+        return proto(name=name)
     if method == "tasks/get":
         return pb2.GetTaskRequest(name=name, history_length=params.get("historyLength", 0))
     return (pb2.CancelTaskRequest if method == "tasks/cancel" else pb2.TaskSubscriptionRequest)(name=name)
 
 
-def result(answer: Any) -> dict[str, Any]:
+def result(answer: Any) -> Any:
     """What a proto says, as JSON-RPC says it."""
+    if isinstance(answer, Empty):
+        return None
+    if isinstance(answer, pb2.ListTaskPushNotificationConfigResponse):
+        return [result(config) for config in answer.configs]
     if isinstance(answer, pb2.StreamResponse):
         made: Any = FromProto.stream_response(answer)
+    elif isinstance(answer, pb2.TaskPushNotificationConfig):
+        made = FromProto.task_push_notification_config(answer)
     else:
         made = FromProto.task(answer.task if isinstance(answer, pb2.SendMessageResponse) else answer)
-    return dict(made.model_dump(mode="json", by_alias=True, exclude_none=True))
+    return made.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
 def fields(error: dict[str, Any]) -> set[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import random
+from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
@@ -93,6 +94,33 @@ def over_jsonrpc() -> dict[str, Any]:
     return {"jsonrpc": "2.0", "id": 1, "method": "SendMessage", "params": params}
 
 
+def over_v0_3() -> dict[str, Any]:
+    """Of A2A 0.3."""
+    parts = [
+        {"kind": "text", "text": "hello"},
+        {"kind": "file", "file": {"bytes": "aGVsbG8=", "mimeType": "image/png", "name": "a.png"}, "metadata": {"a": 1}},
+        {"kind": "data", "data": {"a": [1, None, {"b": "c"}]}},
+    ]
+    ids = {"messageId": str(uuid4()), "contextId": "context"}
+    message = {"kind": "message", "role": "user", **ids, "parts": parts, "metadata": {EXTENSION: options()}}
+    configuration = {"blocking": False, "historyLength": 3, "acceptedOutputModes": ["text/plain"]}
+    params = {"message": message, "configuration": configuration, "metadata": {"study": "x"}}
+    return {"jsonrpc": "2.0", "id": 1, "method": "message/send", "params": params}
+
+
+def over_v0_1() -> dict[str, Any]:
+    """Of A2A 0.1."""
+    parts = [
+        {"type": "text", "text": "hello", "metadata": None},
+        {"type": "file", "file": {"bytes": "aGVsbG8=", "mimeType": "image/png", "name": "a.png"}},
+        {"type": "data", "data": {"a": [1, None, {"b": "c"}]}},
+    ]
+    message = {"role": "user", "parts": parts, "metadata": {EXTENSION: options()}}
+    more = {"historyLength": 3, "acceptedOutputModes": ["text"], "metadata": {"study": "x"}}
+    params = {"id": str(uuid4()), "sessionId": "context", "message": message, **more}
+    return {"jsonrpc": "2.0", "id": 1, "method": "tasks/send", "params": params}
+
+
 def places(data: Any) -> list[tuple[Any, Any]]:
     """Every (container, key) below this JSON."""
     keys = list(data) if isinstance(data, dict) else range(len(data)) if isinstance(data, list) else []
@@ -143,3 +171,52 @@ def test_a_broken_request_is_refused_or_made_whole(doors: Doors, settings: Any, 
         assert doors.send("GET", f"{TASKS}{task_id}/").status_code == 200
         assert doors.call("GetTask", {"id": task_id}, agent="sleep")["result"]["id"] == task_id
     assert doors.send("GET", TASKS).status_code == 200
+
+
+@pytest.mark.parametrize("whole", [over_v0_3, over_v0_1])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_broken_request_of_an_older_version_is_refused_or_made_whole(
+    doors: Doors, settings: Any, whole: Callable[[], dict[str, Any]], seed: int
+) -> None:
+    settings.A2A_BLOCKING_WAIT_S = 0.0
+    chance = random.Random(seed)
+    accepted = set()
+    for _ in range(ROUNDS):
+        body = broken(whole(), chance)
+        answer = doors.send("POST", "/a2a/sleep/", **content(body, **{"a2a-version": ""})).json()
+        assert answer.get("error", {}).get("code") != -32603, (body, answer)
+        if "status" in answer.get("result", {}):
+            accepted.add(answer["result"]["id"])
+    assert rows() == (len(accepted),) * 3
+    for task_id in accepted:
+        answer = doors.call("tasks/get", {"id": task_id}, agent="sleep", headers={"a2a-version": ""})
+        assert answer["result"]["id"] == task_id
+
+
+def over_protojson() -> dict[str, Any]:
+    """Of A2A 0.3, in the JSON of its protobuf."""
+    content = [
+        {"text": "hello", "metadata": {"a": 1}},
+        {"file": {"fileWithBytes": "YUdWc2JHOD0=", "mimeType": "image/png", "name": "a.png"}},
+        {"data": {"data": {"a": [1, None, {"b": "c"}]}}},
+    ]
+    ids = {"messageId": str(uuid4()), "contextId": "context"}
+    message = {"role": "ROLE_USER", **ids, "content": content, "metadata": {EXTENSION: options()}}
+    configuration = {"blocking": False, "historyLength": 3, "acceptedOutputModes": ["text/plain"]}
+    return {"message": message, "configuration": configuration, "metadata": {"study": "x"}}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_broken_body_of_0_3_is_refused_or_made_whole(doors: Doors, settings: Any, seed: int) -> None:
+    settings.A2A_BLOCKING_WAIT_S = 0.0
+    chance = random.Random(seed)
+    accepted = set()
+    for _ in range(ROUNDS):
+        body = broken(over_protojson(), chance)
+        reply = doors.send("POST", "/a2a/sleep/v1/message:send", **content(body, **{"a2a-version": ""}))
+        assert reply.status_code in (200, 400, 404), (body, reply.text)
+        if reply.status_code == 200:
+            accepted.add(reply.json()["task"]["id"])
+    assert rows() == (len(accepted),) * 3
+    for task_id in accepted:
+        assert doors.send("GET", f"/a2a/sleep/v1/tasks/{task_id}").json()["id"] == task_id

@@ -14,12 +14,12 @@ from a2a.types import Message, Part, Role
 
 from tasks_app import engine
 from tasks_app.engine import ArtifactRecord, Chunk, Finish, Note
-from tasks_app.models import Client, Outcome, Task
+from tasks_app.models import ApiKey, Client, Outcome, PushConfig, Task
 from tasks_app.models.client import LOCAL_CLIENT
 from tasks_app.status import Lane, Priority, TaskStatus
 from tests.factory import Factory, admit
 from tests.protocol.bindings import Refused, over_grpc
-from tests.protocol.bindings_v0_3 import BINDINGS, STREAMING, Binding
+from tests.protocol.bindings_v0_3 import BINDINGS, STREAMING, Binding, Denied
 from tests.protocol.doors import EXTENSION, Doors, each, nothing_left
 from workers.testing import OneProcess, one_process
 
@@ -350,6 +350,107 @@ def test_a_question_that_was_answered_since_does_not_end_what_is_resumed(doors: 
 def test_a_stream_that_cannot_begin_is_a_plain_error(binding: Binding, local: Factory) -> None:
     with nothing_left():
         refuses(binding, "InvalidParamsError", "message/stream", {"message": message(messageId="")})
+
+
+# Push notifications --------------------------------------------------------------------------------------------------
+
+#: A public address: nothing is sent in these tests.
+URL = "https://203.0.114.7/hook"
+
+
+def test_a_webhook_is_set_read_listed_and_deleted(binding: Binding, local: Factory) -> None:
+    task_id = str(local.pending())
+    secret = {"token": "t0ken", "authentication": {"schemes": ["Bearer", "Basic"], "credentials": "s3cret"}}
+    asked = {"taskId": task_id, "pushNotificationConfig": {"id": "one", "url": URL, **secret}}
+    made = binding.call("tasks/pushNotificationConfig/set", asked)
+    assert (made["taskId"], made["pushNotificationConfig"]["id"]) == (task_id, "one")
+    assert (made["pushNotificationConfig"]["url"], PushConfig.objects.get().scheme) == (URL, "Bearer")
+    named = {"id": task_id, "pushNotificationConfigId": "one"}
+    assert binding.call("tasks/pushNotificationConfig/get", named) == made
+    assert binding.call("tasks/pushNotificationConfig/list", {"id": task_id}) == [made]
+    assert not binding.call("tasks/pushNotificationConfig/delete", named)
+    assert binding.call("tasks/pushNotificationConfig/list", {"id": task_id}) == []
+    refuses(binding, "TaskNotFoundError", "tasks/pushNotificationConfig/get", named)
+
+
+def test_the_webhook_of_a_task_need_not_be_named(doors: Doors, local: Factory) -> None:
+    """As 0.2 asks, where a task has one."""
+    binding, task_id = BINDINGS["jsonrpc"](doors), str(local.pending())
+    get = "tasks/pushNotificationConfig/get"
+    refuses(binding, "TaskNotFoundError", get, {"id": task_id})
+    made = binding.call("tasks/pushNotificationConfig/set", {"taskId": task_id, "pushNotificationConfig": {"url": URL}})
+    assert binding.call(get, {"id": task_id}) == made
+
+
+@pytest.mark.parametrize("method", ["message/send", "message/stream"])
+def test_a_message_may_bring_its_webhook(binding: Binding, local: Factory, doors: Doors, method: str) -> None:
+    config = {"pushNotificationConfig": {"url": URL}}
+    said = {"message": message(), "configuration": {**config, "blocking": False}}
+    task_id = binding.call("message/send", said)["id"]
+    assert str(PushConfig.objects.get().task_id) == task_id
+    config["pushNotificationConfig"]["url"] = "http://127.0.0.1/"
+    with nothing_left():
+        error = refuses(binding, "InvalidParamsError", method, {"message": message(), "configuration": config})
+    name = "pushNotificationConfig" if binding.name == "jsonrpc" else "pushNotification"
+    assert error.message.startswith(f"configuration.{name}.url: ")
+
+
+@pytest.mark.parametrize(
+    ("config", "field"),
+    [
+        *[(value, "pushNotificationConfig") for value in each(None, 5, [])],
+        ({}, "pushNotificationConfig.url"),
+        ({"url": "ftp://example.org"}, "pushNotificationConfig.url"),
+        ({"url": URL, "authentication": 5}, "pushNotificationConfig.authentication"),
+        ({"url": URL, "authentication": {"schemes": [5]}}, "pushNotificationConfig.authentication.schemes"),
+        ({"url": URL, "authentication": {"schemes": [""]}}, "pushNotificationConfig.authentication.schemes[0]"),
+    ],
+)
+def test_a_webhook_that_cannot_be_is_refused_by_the_field(
+    doors: Doors, local: Factory, config: Any, field: str
+) -> None:
+    params = {"taskId": str(local.pending()), "pushNotificationConfig": config}
+    error = refuses(BINDINGS["jsonrpc"](doors), "InvalidParamsError", "tasks/pushNotificationConfig/set", params)
+    assert error.fields == {field}
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_the_body_of_a_webhook_is_the_request_or_its_config(doors: Doors, local: Factory, whole: bool) -> None:
+    """The SDK's client sends the one, 0.3's proto says the other."""
+    path, config = f"/v1/tasks/{local.pending()}/pushNotificationConfigs", {"push_notification_config": {"url": URL}}
+    reply = doors.send("POST", path, json={"config": config, "config_id": "one"} if whole else config)
+    assert reply.json()["pushNotificationConfig"]["url"] == URL
+    assert not whole or reply.json()["name"].endswith("/pushNotificationConfigs/one")
+
+
+# Who may -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_method_needs_the_scope_of_its_operation(binding: Binding, local: Factory, settings: Any) -> None:
+    settings.A2A_OPEN_MODE = False
+    keys = {scope: ApiKey.issue(local.owner, scopes=(scope,))[1] for scope in ("tasks:read", "tasks:write")}
+    task = {"id": str(local.pending())}
+    for method, params, scope in (
+        ("tasks/get", task, "tasks:read"),
+        ("tasks/pushNotificationConfig/list", task, "tasks:read"),
+        ("message/send", {"message": message(), **AT_ONCE}, "tasks:write"),
+        ("tasks/cancel", task, "tasks:write"),
+    ):
+        for held, key in keys.items():
+            if held == scope:
+                binding.call(method, params, authorization=f"Bearer {key}")
+            else:
+                with pytest.raises(Denied):
+                    binding.call(method, params, authorization=f"Bearer {key}")
+        with pytest.raises(Denied):
+            binding.call(method, params)
+
+
+@pytest.mark.parametrize("name", ["A2A-Extensions", "X-A2A-Extensions"])
+def test_an_extension_that_is_asked_for_is_named_in_the_answer(doors: Doors, local: Factory, name: str) -> None:
+    for path in ("/v1/tasks/", "/a2a/echo/v1/tasks/"):
+        reply = doors.send("GET", f"{path}{local.pending()}", headers={name: EXTENSION})
+        assert reply.headers["x-a2a-extensions"] == EXTENSION
 
 
 # JSON-RPC only -------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import Any
 from a2a.utils.errors import ExtendedAgentCardNotConfiguredError, ExtensionSupportRequiredError
 
 from tasks_app.a2a import errors
-from tasks_app.a2a.errors import A2AError, ResourceExhaustedError, violations
+from tasks_app.a2a.errors import A2AError, InvalidParamsError, ResourceExhaustedError, violations
 
 #: 1.0's names of fields, and 0.3's in JSON-RPC.
 JSONRPC = {
@@ -18,6 +18,7 @@ JSONRPC = {
     r"(\.parts\[\d+\])\.filename\b": r"\1.file.name",
     r"\bconfiguration\.returnImmediately\b": "configuration.blocking",
     r"\bconfiguration\.taskPushNotificationConfig\b": "configuration.pushNotificationConfig",
+    r"\bauthentication\.scheme\b": "authentication.schemes[0]",
 }
 #: JSON-RPC's names of 0.3, and those of its protobuf.
 PROTOJSON = {
@@ -55,6 +56,14 @@ def grpc_text(error: A2AError) -> str:
 
 def name(error: A2AError) -> str:
     return _NAMES.get(type(error), type(error).__name__)
+
+
+def about_a_part(error: InvalidParamsError, path: str) -> InvalidParamsError:
+    """The error with its field below this path, where 0.3 has an object and 1.0 its fields."""
+    fields = violations(error)
+    if len(fields) != 1 or fields[0]["field"].startswith((path, "taskId")):
+        return error
+    return errors.invalid(f"{path}.{fields[0]['field']}", fields[0]["message"])
 
 
 def named(text: str, *tables: dict[str, str]) -> str:

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 from a2a.types import StreamResponse, Task
 
 from tasks_app import operations
-from tasks_app.a2a.errors import UnsupportedOperationError
-from tasks_app.a2a.v0_3 import requests, results
+from tasks_app.a2a.errors import InvalidParamsError, UnsupportedOperationError
+from tasks_app.a2a.v0_3 import errors, requests, results
 from tasks_app.operations import Call, Item, Items, Params
 
 
@@ -49,6 +49,14 @@ async def resubscribe(call: Call, params: Params) -> Items:
         return _once(await operations.get_task(call, {"id": wanted["id"]}))
 
 
+async def set_push_config(call: Call, params: Params) -> Any:
+    """Of ``tasks/pushNotificationConfig/set``."""
+    try:
+        return await _PUSH_SET.do(call, params)
+    except InvalidParamsError as error:
+        raise errors.about_a_part(error, "pushNotificationConfig") from None
+
+
 async def get_push_config(call: Call, params: Params) -> Any:
     """Of ``tasks/pushNotificationConfig/get``, which need not say which one: 0.2 has but one."""
     method = _PUSH_GET if params.get("pushNotificationConfigId") is not None else _PUSH_ANY
@@ -66,6 +74,7 @@ async def _once(task: Task) -> Items:
     yield Item(int(task.metadata["generation"]), StreamResponse(task=task))
 
 
+_PUSH_SET = _converted("CreateTaskPushNotificationConfig", requests.push_set, results.push_config)
 _PUSH_GET = _converted("GetTaskPushNotificationConfig", requests.push_one, results.push_config)
 _PUSH_ANY = _converted("ListTaskPushNotificationConfigs", requests.push_list, results.any_push_config)
 
@@ -74,9 +83,7 @@ UNARY: dict[str, Method] = {
     "message/send": _converted("SendMessage", requests.send, results.sent),
     "tasks/get": _converted("GetTask", requests.get, results.task),
     "tasks/cancel": _converted("CancelTask", requests.task, results.task),
-    "tasks/pushNotificationConfig/set": _converted(
-        "CreateTaskPushNotificationConfig", requests.push_set, results.push_config
-    ),
+    "tasks/pushNotificationConfig/set": Method("CreateTaskPushNotificationConfig", set_push_config),
     "tasks/pushNotificationConfig/get": Method("GetTaskPushNotificationConfig", get_push_config),
     "tasks/pushNotificationConfig/list": _converted(
         "ListTaskPushNotificationConfigs", requests.push_list, results.push_configs
