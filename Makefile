@@ -75,6 +75,6 @@ bench: .venv/.bench services ## the benchmarks, as ratios to peers in the same r
 	@python -m benchmarks
 
 lock: .venv/.dev ## resolve the lock files anew
-	@for dir in . benchmarks; do for file in $$dir/requirements*.in; do \
+	@for dir in . benchmarks tests/clients; do for file in $$dir/requirements*.in; do \
 	  (cd $$dir && uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q \
 	    $$(basename $$file) -o $$(basename $${file%.in}.txt)); done; done
