@@ -64,6 +64,8 @@ READS = frozenset(
 )
 #: Where the stream of a message ends: its turn is over, and the client's next one needs a request of its own.
 ASKS = frozenset({TaskStatus.INPUT_REQUIRED})
+#: With what a stream of A2A 0.3 ends, whatever it is of.
+SETTLED = TERMINAL | ASKS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,10 +105,14 @@ class Call:
 
 
 class Item(NamedTuple):
-    """What a stream sends next; ``generation`` is its place, which a client may name to go on from there."""
+    """What a stream sends next; ``generation`` is its place, which a client may name to go on from there.
+
+    ``settled`` says that with it the task has ended or waits for its client's input: A2A 0.3's ``final``.
+    """
 
     generation: int
     response: StreamResponse | Submitted | Event
+    settled: bool = False
 
 
 #: None where nothing came for a while.
@@ -372,8 +378,10 @@ async def _stream(first: Item | None, place: _Place) -> Items:
         if event is None:
             yield None
             continue
-        yield Item(event.generation, Event(event, place.context_id))
-        if event.kind == "status" and event.status in place.ends_at and event.generation >= place.until:
+        # A client may have answered since: of what came before, no question settles anything.
+        settled = event.kind == "status" and event.status in SETTLED and event.generation >= place.until
+        yield Item(event.generation, Event(event, place.context_id), settled)
+        if settled and event.status in place.ends_at:
             return
 
 

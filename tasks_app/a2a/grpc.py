@@ -7,7 +7,7 @@ not used: it checks no version, knows no authentication, and answers errors that
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
@@ -28,7 +28,7 @@ from tasks_app.a2a import extensions, parse, versions
 from tasks_app.a2a.errors import A2AError, ResourceExhaustedError, details, failed, invalid, mapped
 from tasks_app.a2a.wire import Event, Submitted
 from tasks_app.authentication import Forbidden, Unauthenticated
-from tasks_app.operations import Call, Params
+from tasks_app.operations import Call, Item, Params
 from tasks_app.web import web
 
 log = logging.getLogger(__name__)
@@ -42,54 +42,57 @@ EXTENSIONS = [name.lower() for name in extensions.HEADERS]
 Context = Any
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
-    """One method of the service. Requests come as bytes, so that one that is none is the client's fault, not ours."""
+    """One method of a service. Requests come as bytes, so that one that is none is the client's fault, not ours.
 
-    name: str
+    ``do`` is what is called with the ``params`` of a request; ``answer`` makes the service's message of its result, or
+    of each item of its stream. ``number`` is the version of the protocol; ``text`` is all that one says of an error
+    which knows no details.
+    """
+
+    operation: str
+    number: str
     asks: type[Proto]
-    answers: type[Proto]
+    params: Callable[[Proto], Params]
+    do: Callable[[Call, Params], Awaitable[Any]]
+    answer: Callable[[Any], Proto]
+    text: Callable[[A2AError], str] | None = None
 
     async def unary(self, data: bytes, context: Context) -> Proto:
         """The operation's answer."""
         try:
             params = self._params(data)
-            return self._answer(await operations.UNARY[self.name](await self._call(params, context), params))
+            return self.answer(await self.do(await self._call(params, context), params))
         except Exception as error:
-            await refuse(context, error)
+            await refuse(context, error, self.text)
             raise AssertionError("unreachable") from error
 
     async def stream(self, data: bytes, context: Context) -> AsyncIterator[Proto]:
         """The operation's events."""
         try:
             params = self._params(data)
-            items = await operations.STREAMING[self.name](await self._call(params, context), params)
-            async for item in items:
+            async for item in await self.do(await self._call(params, context), params):
                 if item is not None:  # HTTP/2 keeps a silent connection alive by itself
-                    yield self._answer(item.response)
+                    yield self.answer(item)
         except Exception as error:
-            await refuse(context, error)
+            await refuse(context, error, self.text)
 
     def _params(self, data: bytes) -> Params:
-        """The request as ProtoJSON, whose whole numbers are whole. Raises InvalidParamsError."""
+        """Raises InvalidParamsError."""
         try:
-            params: dict[str, Any] = MessageToDict(self.asks.FromString(data))
+            return self.params(self.asks.FromString(data))
         except (DecodeError, ValueError) as error:
             raise invalid("request", f"is no {self.asks.DESCRIPTOR.name}: {error}"[:300]) from None
-        parse.check_depth(params)
-        for holder in (params, params.get("message", {})):
-            if "metadata" in holder:
-                holder["metadata"] = parse.whole(holder["metadata"])
-        return params
 
     async def _call(self, params: Params, context: Context) -> Call:
         said = _metadata(context)
         caller = await web().caller(said, peer_of(context.peer()))
-        versions.check(versions.spoken(said, {}), of=f"the service {SERVICE.full_name}")
+        versions.check(versions.spoken(said, {}), of="this service", to=self.number)
         spec = operations.agent_at(None, params.get("tenant"))
         asked = [value for name, value in context.invocation_metadata() or () if name in EXTENSIONS]
         call = Call.made(
-            caller=caller, spec=spec, method=self.name, asked=asked, base_url=settings.A2A_PUBLIC_URL.rstrip("/")
+            caller=caller, spec=spec, method=self.operation, asked=asked, base_url=settings.A2A_PUBLIC_URL.rstrip("/")
         )
         if call.extensions:
             await context.send_initial_metadata(
@@ -97,40 +100,32 @@ class Method:
             )
         return call
 
-    def _answer(self, result: Any) -> Proto:
-        if isinstance(result, Event):
-            return result.proto()
-        return self.answers(task=result.task()) if isinstance(result, Submitted) else result
 
-
-def handler() -> grpc.GenericRpcHandler:
-    """Every method of the service that is an operation; the others are UNIMPLEMENTED."""
-    handlers = {}
-    for declared in SERVICE.methods:
-        method = Method(declared.name, GetMessageClass(declared.input_type), GetMessageClass(declared.output_type))
-        if declared.name in operations.STREAMING:
-            handlers[declared.name] = grpc.unary_stream_rpc_method_handler(
-                method.stream, response_serializer=method.answers.SerializeToString
-            )
-        elif declared.name in operations.UNARY:
-            handlers[declared.name] = grpc.unary_unary_rpc_method_handler(
-                method.unary, response_serializer=method.answers.SerializeToString
-            )
-    return grpc.method_handlers_generic_handler(SERVICE.full_name, handlers)
+def handler(service: str, unary: Mapping[str, Method], streaming: Mapping[str, Method]) -> grpc.GenericRpcHandler:
+    """A service of these methods, which answer once or stream; any other is UNIMPLEMENTED."""
+    once, many = grpc.unary_unary_rpc_method_handler, grpc.unary_stream_rpc_method_handler
+    handlers = {name: once(method.unary, response_serializer=_serialized) for name, method in unary.items()}
+    handlers |= {name: many(method.stream, response_serializer=_serialized) for name, method in streaming.items()}
+    return grpc.method_handlers_generic_handler(service, handlers)
 
 
 def server() -> grpc.aio.Server:
-    """A server of the binding on the running loop, not yet at any address."""
+    """A server of the binding on the running loop, in both versions, not yet at any address."""
     from grpc_reflection.v1alpha import reflection
 
+    from tasks_app.a2a.v0_3 import grpc as v0_3
+
     made = grpc.aio.server(options=[("grpc.max_receive_message_length", settings.A2A_MAX_BODY_BYTES)])
-    made.add_generic_rpc_handlers((handler(),))
-    reflection.enable_server_reflection((SERVICE.full_name, reflection.SERVICE_NAME), made)
+    unary = {name: _method(name, do) for name, do in operations.UNARY.items()}
+    streaming = {name: _method(name, do) for name, do in operations.STREAMING.items()}
+    made.add_generic_rpc_handlers((handler(SERVICE.full_name, unary, streaming), v0_3.handler()))
+    names = (SERVICE.full_name, v0_3.SERVICE.full_name, reflection.SERVICE_NAME)
+    reflection.enable_server_reflection(names, made)
     return made
 
 
-async def refuse(context: Context, error: Exception) -> None:
-    """Ends the call with the error's status and details (section 10.6)."""
+async def refuse(context: Context, error: Exception, text: Callable[[A2AError], str] | None = None) -> None:
+    """Ends the call with the error's status and details (section 10.6), or with ``text`` in their place."""
     if isinstance(error, Unauthenticated | Forbidden):
         code = "UNAUTHENTICATED" if isinstance(error, Unauthenticated) else "PERMISSION_DENIED"
         await context.abort(grpc.StatusCode[code], str(error), _sent(error.headers))
@@ -138,12 +133,50 @@ async def refuse(context: Context, error: Exception) -> None:
         log.error("gRPC: a call failed", exc_info=error)
         error = failed()
     code = grpc.StatusCode[mapped(error).grpc_status]
-    packed = [ParseDict(detail, AnyProto()) for detail in details(error)]
-    status = Status(code=code.value[0], message=error.message, details=packed)
-    trailing: list[tuple[str, str | bytes]] = [(DETAILS, status.SerializeToString())]
+    trailing: list[tuple[str, str | bytes]] = []
+    if text is None:
+        packed = [ParseDict(detail, AnyProto()) for detail in details(error)]
+        status = Status(code=code.value[0], message=error.message, details=packed)
+        trailing.append((DETAILS, status.SerializeToString()))
     if isinstance(error, ResourceExhaustedError):
         trailing.append(("retry-after", str(error.retry_after_s)))
-    await context.abort(code, error.message, tuple(trailing))
+    await context.abort(code, error.message if text is None else text(error), tuple(trailing))
+
+
+def _method(name: str, do: Callable[[Call, Params], Awaitable[Any]]) -> Method:
+    """The operation as 1.0's descriptor declares it."""
+    declared = SERVICE.methods_by_name[name]
+    answers = GetMessageClass(declared.output_type)
+
+    def answer(result: Any) -> Proto:
+        result = result.response if isinstance(result, Item) else result
+        if isinstance(result, Event):
+            return result.proto()
+        made: Proto = answers(task=result.task()) if isinstance(result, Submitted) else result
+        return made
+
+    return Method(
+        operation=name,
+        number=versions.V1_0,
+        asks=GetMessageClass(declared.input_type),
+        params=_params,
+        do=do,
+        answer=answer,
+    )
+
+
+def _params(request: Proto) -> Params:
+    """The request as ProtoJSON, whose whole numbers are whole."""
+    params: dict[str, Any] = MessageToDict(request)
+    parse.check_depth(params)
+    for holder in (params, params.get("message", {})):
+        if "metadata" in holder:
+            holder["metadata"] = parse.whole(holder["metadata"])
+    return params
+
+
+def _serialized(message: Proto) -> bytes:
+    return bytes(message.SerializeToString())
 
 
 def _sent(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:

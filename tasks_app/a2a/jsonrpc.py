@@ -1,20 +1,23 @@
 """The JSON-RPC binding (A2A 1.0, section 9): one address per agent, and every operation under its own name.
 
+The older versions' methods are called at the same address; which version it is tells how they are answered.
+
 Starlette routes: nothing of Django stands between the socket and the engine here.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from typing import Any, NamedTuple
 
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
 from tasks_app import operations
-from tasks_app.a2a import calls, extensions, http, parse, sse, versions, wire
+from tasks_app.a2a import calls, extensions, http, parse, sse, versions
+from tasks_app.a2a.dialect import V1_0, Dialect, Streaming
 from tasks_app.a2a.errors import (
     A2AError,
     InvalidRequestError,
@@ -25,10 +28,25 @@ from tasks_app.a2a.errors import (
     invalid,
     jsonrpc_error,
 )
+from tasks_app.a2a.v0_3.errors import jsonrpc_error as v0_3_error
+from tasks_app.a2a.v0_3.jsonrpc import V0_3
 from tasks_app.authentication import Forbidden, Unauthenticated
 from tasks_app.operations import Items
 
 log = logging.getLogger(__name__)
+
+
+class Version(NamedTuple):
+    """A version of the protocol over JSON-RPC; ``error`` is the error object of an error."""
+
+    dialect: Dialect
+    error: Callable[[A2AError], dict[str, Any]]
+
+
+VERSIONS = {
+    versions.V1_0: Version(V1_0, jsonrpc_error),
+    versions.V0_3: Version(V0_3, v0_3_error),
+}
 
 
 async def endpoint(request: Request, agent: str | None) -> Response:
@@ -37,33 +55,36 @@ async def endpoint(request: Request, agent: str | None) -> Response:
     Errors are JSON-RPC errors with HTTP 200, but for 401, 403, 413 and 429.
     """
     call_id: Any = None
+    version = VERSIONS[versions.V1_0]
     try:
         caller = await http.caller(request)
         http.check_content_type(request)
         data = _decoded(await http.body(request))
         call_id = _id(data)
         _check_envelope(data)
-        version = versions.spoken(request.headers, request.query_params)
         method, params = data["method"], data.get("params") or {}
-        _check_method(method, version)
-        call = calls.made_by(request, caller, operations.agent_at(agent, params.get("tenant")), method)
+        version = _version(versions.spoken(request.headers, request.query_params), method)
+        dialect = version.dialect
+        _check_method(method, dialect)
+        spec = operations.agent_at(agent, params.get("tenant"))
+        call = calls.made_by(request, caller, spec, dialect.operation(method))
         headers = extensions.echoed(call.extensions)
-        if method in operations.STREAMING:
-            items = await operations.STREAMING[method](call, params)
-            return sse.Stream(_events(call_id, items), headers=headers)
-        result = wire.as_dict(await operations.UNARY[method](call, params))
-        return _answer(call_id, result=result, headers=headers)
+        if method in dialect.streaming:
+            streaming = dialect.streaming[method]
+            return sse.Stream(_events(call_id, await streaming.do(call, params), streaming), headers=headers)
+        return _answer(call_id, {"result": await dialect.unary[method].answer(call, params)}, headers=headers)
     except (Unauthenticated, Forbidden) as error:
         return http.denied(error)
     except http.BodyTooLarge as error:
-        return _answer(call_id, error=InvalidRequestError(f"body: {error}"), status=413)
+        too_large = InvalidRequestError(f"body: {error}")
+        return _answer(call_id, {"error": version.error(too_large)}, status=413)
     except ResourceExhaustedError as error:
-        return _answer(call_id, error=error, status=429, headers=error.headers)
+        return _answer(call_id, {"error": version.error(error)}, status=429, headers=error.headers)
     except A2AError as error:
-        return _answer(call_id, error=error)
+        return _answer(call_id, {"error": version.error(error)})
     except Exception:
         log.exception("JSON-RPC: a call failed")
-        return _answer(call_id, error=failed())
+        return _answer(call_id, {"error": version.error(failed())})
 
 
 def _decoded(body: bytes) -> dict[str, Any]:
@@ -94,26 +115,26 @@ def _check_envelope(data: dict[str, Any]) -> None:
         raise invalid("params", "must be an object")
 
 
-def _check_method(method: str, version: str) -> None:
-    if method not in operations.UNARY and method not in operations.STREAMING:
+def _version(number: str, method: str) -> Version:
+    """How the call is answered. Raises VersionNotSupportedError for a method of 1.0 in a call of an older version."""
+    if method in V1_0:
+        versions.check(number, of=f"the method '{method}'")
+    return VERSIONS[number]
+
+
+def _check_method(method: str, dialect: Dialect) -> None:
+    if method not in dialect:
         raise MethodNotFoundError(f"method: no method '{method[:100]}'")
-    versions.check(version, of=f"the method '{method}'")
 
 
-async def _events(call_id: Any, items: Items) -> AsyncIterator[bytes | None]:
+async def _events(call_id: Any, items: Items, method: Streaming) -> AsyncIterator[bytes | None]:
     head = b'{"jsonrpc":"2.0","id":%b,"result":' % orjson.dumps(call_id)
     async for item in items:
-        yield item and sse.event(item.generation, head + wire.as_json(item.response) + b"}")
+        yield item and sse.event(item.generation, head + method.event(item) + b"}")
 
 
 def _answer(
-    call_id: Any,
-    *,
-    result: Any = None,
-    error: A2AError | None = None,
-    status: int = 200,
-    headers: dict[str, str] | None = None,
+    call_id: Any, outcome: dict[str, Any], *, status: int = 200, headers: dict[str, str] | None = None
 ) -> Response:
-    outcome = {"result": result} if error is None else {"error": jsonrpc_error(error)}
     body = orjson.dumps({"jsonrpc": "2.0", "id": call_id, **outcome})
     return Response(body, status_code=status, media_type="application/json", headers=headers)

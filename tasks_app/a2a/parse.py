@@ -71,14 +71,15 @@ def _plain(data: Mapping[str, Any]) -> Message | None:
 
 
 def proto(data: Any, into: P, *, path: str) -> P:
-    """Parses ProtoJSON; fields that are not known are ignored (A2A 1.0, section 5.7)."""
+    """Parses ProtoJSON; fields that are not known are ignored (A2A 1.0, section 5.7). ``path`` may be empty."""
     if not isinstance(data, Mapping):
         raise invalid(path, "must be an object")
     try:
         ParseDict(data, into, ignore_unknown_fields=True)
     except (ParseError, ValueError, TypeError, RecursionError) as error:
         text = str(error).rstrip(".")
-        field = ".".join([path, *(re.findall(r"Failed to parse (\w+) field", text) or _AT.findall(text))])
+        found = re.findall(r"Failed to parse (\w+) field", text) or _AT.findall(text)
+        field = ".".join([name for name in (path, *found) if name]) or "body"
         reason = text.rpartition("field: ")[2] or text
         raise invalid(field, reason[:300] or type(error).__name__) from None
     return into
@@ -108,6 +109,11 @@ def media_types(values: Iterable[str], *, path: str) -> tuple[str, ...]:
         limits = f"at most {MEDIA_TYPES_MAX} media types of {MEDIA_TYPE_MAX_CHARS} characters, none of them NUL"
         raise invalid(path, f"may hold {limits}")
     return found
+
+
+def is_base64(text: str) -> bool:
+    """Whether it is base64 of either alphabet. Padding may be left out; where there is some, it must be right."""
+    return bool(_BASE64.fullmatch(text)) and len(text) % 4 != 1 and not (text.endswith("=") and len(text) % 4)
 
 
 def uuid(text: str) -> UUID | None:
@@ -168,11 +174,8 @@ def _check_part(part: Any, path: str) -> None:
         raise invalid(path, "must hold exactly one of text, raw, url, data")
     if kinds[0] != "data" and not isinstance(part[kinds[0]], str):
         raise invalid(f"{path}.{kinds[0]}", "must be a string")
-    if kinds[0] == "raw":
-        text = part["raw"]
-        # Padding may be left out; where there is some, it must be right.
-        if not _BASE64.fullmatch(text) or len(text) % 4 == 1 or (text.endswith("=") and len(text) % 4):
-            raise invalid(f"{path}.raw", "is not base64")
+    if kinds[0] == "raw" and not is_base64(part["raw"]):
+        raise invalid(f"{path}.raw", "is not base64")
     for name in ("mediaType", "media_type", "filename"):
         if not isinstance(part.get(name, ""), str) or "\x00" in part.get(name, ""):
             raise invalid(f"{path}.{name}", "must be a string without NUL characters")

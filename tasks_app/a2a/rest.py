@@ -1,12 +1,14 @@
 """The HTTP+JSON binding (A2A 1.0, section 11): a path for every operation, below each agent's address and the root.
 
 Starlette routes, as the JSON-RPC binding. Not the REST door of ``tasks_app/api``, whose words are the product's own.
+0.3's paths are its own (``v0_3/rest``); they answer by the same endpoint.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -18,7 +20,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tasks_app import operations
-from tasks_app.a2a import calls, extensions, http, parse, sse, versions, wire
+from tasks_app.a2a import calls, extensions, http, parse, sse, versions
+from tasks_app.a2a.dialect import V1_0, Dialect, Streaming
 from tasks_app.a2a.errors import (
     A2AError,
     InvalidRequestError,
@@ -26,6 +29,7 @@ from tasks_app.a2a.errors import (
     failed,
     http_error,
     invalid,
+    mapped,
 )
 from tasks_app.authentication import Forbidden, Unauthenticated
 from tasks_app.operations import Items, Params
@@ -37,35 +41,70 @@ CONFIGS = "tasks/{id}/pushNotificationConfigs"
 A2A_JSON, JSON = "application/a2a+json", "application/json"
 
 Read = Callable[[Request], Awaitable[Params]]
+#: (method, path below an agent's address, operation, where its params are).
+Path = tuple[str, str, str, Read]
+Headers = dict[str, str] | None
 
 
-def endpoint(method: str, read: Read) -> Callable[[Request], Awaitable[Response]]:
-    """The route's endpoint: the operation of that name, with the params that ``read`` finds in the request."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """A version of the protocol over HTTP+JSON, by whose names the routes call its methods.
+
+    ``error`` is the body for an error, given its status, ``denied`` for one of authentication; ``media_type`` is that
+    of an answer.
+    """
+
+    number: str
+    dialect: Dialect
+    error: Callable[[A2AError, int], dict[str, Any]]
+    denied: Callable[[Unauthenticated | Forbidden, int], dict[str, Any]]
+    media_type: Callable[[Request], str]
+
+    def answer(self, request: Request, data: Any, *, status: int = 200, headers: Headers = None) -> Response:
+        body = orjson.dumps(data)
+        return Response(body, status_code=status, media_type=self.media_type(request), headers=headers)
+
+    def refuse(
+        self, request: Request, error: A2AError, *, status: int | None = None, headers: Headers = None
+    ) -> Response:
+        """``status`` takes the place of the error's own."""
+        status = mapped(error).http_code if status is None else status
+        return self.answer(request, self.error(error, status), status=status, headers=headers)
+
+    def deny(self, request: Request, error: Unauthenticated | Forbidden) -> Response:
+        status = 401 if isinstance(error, Unauthenticated) else 403
+        return self.answer(request, self.denied(error, status), status=status, headers=error.headers)
+
+
+def endpoint(version: Version, method: str, read: Read) -> Callable[[Request], Awaitable[Response]]:
+    """The route's endpoint: the version's method, with the params that ``read`` finds in the request."""
+    dialect = version.dialect
 
     async def answer(request: Request) -> Response:
         try:
             caller = await http.caller(request)
-            versions.check(versions.spoken(request.headers, request.query_params), of="this path")
+            versions.check(versions.spoken(request.headers, request.query_params), of="this path", to=version.number)
             spec = operations.agent_at(request.path_params.get("agent"), request.path_params.get("tenant"))
             params = await read(request)
             # The body may name the tenant too, and then the same one.
             operations.agent_at(spec.name, params.get("tenant"))
-            call = calls.made_by(request, caller, spec, method)
+            call = calls.made_by(request, caller, spec, dialect.operation(method))
             headers = extensions.echoed(call.extensions)
-            if method in operations.STREAMING:
-                return sse.Stream(_events(await operations.STREAMING[method](call, params)), headers=headers)
-            return _answer(request, wire.as_dict(await operations.UNARY[method](call, params)), headers=headers)
+            if method in dialect.streaming:
+                streaming = dialect.streaming[method]
+                return sse.Stream(_events(await streaming.do(call, params), streaming), headers=headers)
+            return version.answer(request, await dialect.unary[method].answer(call, params), headers=headers)
         except (Unauthenticated, Forbidden) as error:
-            return _denied(request, error)
+            return version.deny(request, error)
         except http.BodyTooLarge as error:
-            return _error(request, InvalidRequestError(f"body: {error}"), status=413)
+            return version.refuse(request, InvalidRequestError(f"body: {error}"), status=413)
         except ResourceExhaustedError as error:
-            return _error(request, error, headers=error.headers)
+            return version.refuse(request, error, headers=error.headers)
         except A2AError as error:
-            return _error(request, error)
+            return version.refuse(request, error)
         except Exception:
             log.exception("HTTP+JSON: a call failed")
-            return _error(request, failed())
+            return version.refuse(request, failed())
 
     return answer
 
@@ -73,7 +112,7 @@ def endpoint(method: str, read: Read) -> Callable[[Request], Awaitable[Response]
 # What a request says -------------------------------------------------------------------------------------------------
 
 
-async def _body(request: Request) -> Params:
+async def body(request: Request) -> Params:
     """The body's object; nothing is an empty one."""
     data = await http.body(request)
     if not data:
@@ -90,7 +129,7 @@ async def _body(request: Request) -> Params:
 
 
 async def _body_of_task(request: Request) -> Params:
-    return {**await _body(request), "id": request.path_params["id"]}
+    return {**await body(request), "id": request.path_params["id"]}
 
 
 async def _task(request: Request) -> Params:
@@ -98,7 +137,7 @@ async def _task(request: Request) -> Params:
 
 
 async def _body_of_config(request: Request) -> Params:
-    return {**await _body(request), "taskId": request.path_params["id"]}
+    return {**await body(request), "taskId": request.path_params["id"]}
 
 
 async def _configs(request: Request) -> Params:
@@ -140,37 +179,32 @@ def _value(name: str, text: str, field: FieldDescriptor) -> Any:
 # What is answered ----------------------------------------------------------------------------------------------------
 
 
-async def _events(items: Items) -> AsyncIterator[bytes | None]:
+async def _events(items: Items, method: Streaming) -> AsyncIterator[bytes | None]:
     async for item in items:
-        yield item and sse.event(item.generation, wire.as_json(item.response))
+        yield item and sse.event(item.generation, method.event(item))
 
 
-def _answer(
-    request: Request, data: dict[str, Any], *, status: int = 200, headers: dict[str, str] | None = None
-) -> Response:
-    """A2A's own media type, unless the client asks for plain JSON (section 11.1)."""
+def _media_type(request: Request) -> str:
+    """A2A's own, unless the client asks for plain JSON (section 11.1)."""
     accept = request.headers.get("accept", "")
-    media_type = JSON if JSON in accept and A2A_JSON not in accept else A2A_JSON
-    return Response(orjson.dumps(data), status_code=status, media_type=media_type, headers=headers)
+    return JSON if JSON in accept and A2A_JSON not in accept else A2A_JSON
 
 
-def _denied(request: Request, error: Unauthenticated | Forbidden) -> Response:
-    code, status = (401, "UNAUTHENTICATED") if isinstance(error, Unauthenticated) else (403, "PERMISSION_DENIED")
-    body = {"code": code, "status": status, "message": str(error), "details": []}
-    return _answer(request, {"error": body}, status=code, headers=error.headers)
+def _denied(error: Unauthenticated | Forbidden, status: int) -> dict[str, Any]:
+    name = "UNAUTHENTICATED" if status == 401 else "PERMISSION_DENIED"
+    return {"error": {"code": status, "status": name, "message": str(error), "details": []}}
 
 
-def _error(
-    request: Request, error: A2AError, *, status: int | None = None, headers: dict[str, str] | None = None
-) -> Response:
-    data = http_error(error, status=status)
-    return _answer(request, data, status=data["error"]["code"], headers=headers)
-
-
-#: (method, path below an agent's address, operation, where its params are).
-PATHS: list[tuple[str, str, str, Read]] = [
-    ("POST", "message:send", "SendMessage", _body),
-    ("POST", "message:stream", "SendStreamingMessage", _body),
+VERSION = Version(
+    number=versions.V1_0,
+    dialect=V1_0,
+    error=lambda error, status: http_error(error, status=status),
+    denied=_denied,
+    media_type=_media_type,
+)
+PATHS: list[Path] = [
+    ("POST", "message:send", "SendMessage", body),
+    ("POST", "message:stream", "SendStreamingMessage", body),
     ("GET", "tasks", "ListTasks", _list),
     ("GET", "tasks/{id}", "GetTask", _task),
     ("POST", "tasks/{id}:cancel", "CancelTask", _body_of_task),
@@ -186,11 +220,13 @@ PATHS: list[tuple[str, str, str, Read]] = [
 PREFIXES = ("/a2a/{agent}/", "/a2a/{agent}/{tenant}/", "/", "/{tenant}/")
 
 
-def routes() -> list[Route]:
+def routes(
+    version: Version = VERSION, paths: Sequence[Path] = PATHS, prefixes: Sequence[str] = PREFIXES
+) -> list[Route]:
     """Those of every address. A path with ``:`` stands before the one that would take its end for a part of an id."""
-    ordered = sorted(PATHS, key=lambda path: ":" not in path[1])
+    ordered = sorted(paths, key=lambda path: ":" not in path[1])
     return [
-        Route(prefix + path, endpoint(operation, read), methods=[method])
-        for prefix in PREFIXES
+        Route(prefix + path, endpoint(version, operation, read), methods=[method])
+        for prefix in prefixes
         for method, path, operation, read in ordered
     ]

@@ -10,6 +10,7 @@ from starlette.routing import Route
 
 from tasks_app import agents
 from tasks_app.a2a import agent_card, card_signing, http, jsonrpc, rest
+from tasks_app.a2a.v0_3 import rest as v0_3
 from tasks_app.engine.core import Statement, Steps
 from tasks_app.web import web
 
@@ -87,6 +88,7 @@ ROUTES = [
     Route(f"/{card_signing.JWKS_PATH}", jwks),
     *[Route(f"/{path}", card) for path in CARDS],
     *[Route(f"/a2a/{{agent}}/{path}", card) for path in CARDS],
+    *v0_3.routes(),
     *rest.routes(),
     Route("/a2a/{agent}/{path:path}", nothing, methods=["GET", "POST", "PUT", "PATCH", "DELETE"]),
 ]

@@ -20,10 +20,10 @@ def spoken(headers: Mapping[str, str], query: Mapping[str, str]) -> str:
     return version
 
 
-def check(version: str, *, of: str) -> None:
-    """Raises VersionNotSupportedError unless it is 1.0, whose ``of`` the request uses."""
-    if version != V1_0:
-        raise VersionNotSupportedError(f"{HEADER}: {of} is of version {V1_0}; say so in this header")
+def check(version: str, *, of: str, to: str = V1_0) -> None:
+    """Raises VersionNotSupportedError unless ``of``, which a request of this version uses, belongs ``to`` it."""
+    if version != to:
+        raise VersionNotSupportedError(f"{HEADER}: {of} is of version {to}; say so in this header")
 
 
 def unsupported(said: str) -> VersionNotSupportedError:

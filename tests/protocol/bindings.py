@@ -6,7 +6,7 @@ Requests and results are ProtoJSON; what is refused is a :class:`Refused` with t
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import quote
@@ -143,26 +143,17 @@ class Grpc:
         answers = GetMessageClass(declared.output_type)
         metadata = tuple((VERSION | named(headers)).items())
 
-        async def ask() -> list[dict[str, Any]]:
-            from tasks_app.a2a.grpc import server
-
-            serving = server()
-            port = serving.add_insecure_port(f"{LOOPBACK}:0")
-            await serving.start()
+        async def ask(channel: grpc.aio.Channel) -> list[dict[str, Any]]:
             path = f"/{SERVICE.full_name}/{method}"
-            try:
-                async with grpc.aio.insecure_channel(f"{LOOPBACK}:{port}") as channel:
-                    if method in STREAMING:
-                        many = channel.unary_stream(path, response_deserializer=answers.FromString)
-                        call = many(request.SerializeToString(), metadata=metadata, timeout=30)
-                        return [MessageToDict(answer) async for answer in call]
-                    one = channel.unary_unary(path, response_deserializer=answers.FromString)
-                    return [MessageToDict(await one(request.SerializeToString(), metadata=metadata, timeout=30))]
-            finally:
-                await serving.stop(None)
+            if method in STREAMING:
+                many = channel.unary_stream(path, response_deserializer=answers.FromString)
+                call = many(request.SerializeToString(), metadata=metadata, timeout=30)
+                return [MessageToDict(answer) async for answer in call]
+            one = channel.unary_unary(path, response_deserializer=answers.FromString)
+            return [MessageToDict(await one(request.SerializeToString(), metadata=metadata, timeout=30))]
 
         try:
-            return self._doors.ask(lambda _: ask())  # type: ignore[no-any-return]
+            return list(self._doors.ask(lambda _: over_grpc(ask)))
         except grpc.aio.AioRpcError as error:
             trailing = dict(error.trailing_metadata() or ())
             status = Status.FromString(trailing.pop("grpc-status-details-bin", b""))
@@ -171,6 +162,20 @@ class Grpc:
 
 
 BINDINGS = {binding.name: binding for binding in (JsonRpc, Rest, Grpc)}
+
+
+async def over_grpc(ask: Callable[[grpc.aio.Channel], Awaitable[Any]]) -> Any:
+    """What the coroutine returns, given a channel to a server of its own."""
+    from tasks_app.a2a.grpc import server
+
+    serving = server()
+    port = serving.add_insecure_port(f"{LOOPBACK}:0")
+    await serving.start()
+    try:
+        async with grpc.aio.insecure_channel(f"{LOOPBACK}:{port}") as channel:
+            return await ask(channel)
+    finally:
+        await serving.stop(None)
 
 
 def refused(code: Any, message: str, details: list[dict[str, Any]], headers: Mapping[str, str]) -> Refused:
