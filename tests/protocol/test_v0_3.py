@@ -10,9 +10,11 @@ import grpc
 import pytest
 from a2a.compat.v0_3 import a2a_v0_3_pb2 as pb2
 from a2a.compat.v0_3 import a2a_v0_3_pb2_grpc, types
+from a2a.compat.v0_3.proto_utils import FromProto
 from a2a.types import Message, Part, Role
 
-from tasks_app import engine
+from tasks_app import agents, engine
+from tasks_app.agents import Skill
 from tasks_app.engine import ArtifactRecord, Chunk, Finish, Note
 from tasks_app.models import ApiKey, Client, Outcome, PushConfig, Task
 from tasks_app.models.client import LOCAL_CLIENT
@@ -444,6 +446,56 @@ def test_a_method_needs_the_scope_of_its_operation(binding: Binding, local: Fact
                     binding.call(method, params, authorization=f"Bearer {key}")
         with pytest.raises(Denied):
             binding.call(method, params)
+
+
+def test_the_extended_card_is_one_of_0_3(
+    doors: Doors, local: Factory, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over HTTP+JSON as over JSON-RPC, which is how the SDK's client reads it there; over gRPC as its proto has it."""
+    settings.A2A_OPEN_MODE, settings.A2A_DEFAULT_AGENT = False, "lab"
+    monkeypatch.setattr(agents, "_registry", dict(agents.registered()))
+    burns = Skill(id="burn", name="Burn", description="Burns.")
+    agents.agent("lab", lane="io", description="A laboratory.", extended_skills=(burns,))(lambda ctx: None)
+    key = {"authorization": f"Bearer {ApiKey.issue(local.owner)[1]}"}
+
+    async def ask(channel: grpc.aio.Channel) -> Any:
+        stub: Any = a2a_v0_3_pb2_grpc.A2AServiceStub(channel)  # type: ignore[no-untyped-call]
+        return await stub.GetAgentCard(pb2.GetAgentCardRequest(), metadata=tuple(key.items()))
+
+    method = "agent/getAuthenticatedExtendedCard"
+    cards = [
+        doors.call(method, {}, agent="lab", headers={"a2a-version": "", **key})["result"],
+        doors.send("GET", "/a2a/lab/v1/card", headers=key).json(),
+        FromProto.agent_card(doors.ask(lambda _: over_grpc(ask))).model_dump(mode="json", by_alias=True),
+    ]
+    for card in map(types.AgentCard.model_validate, cards):
+        assert [skill.id for skill in card.skills if skill.id == "burn"] == ["burn"]
+        assert (card.url.endswith("/a2a/lab/"), card.preferred_transport) == (True, "JSONRPC")
+    refused = doors.call(method, {}, agent="echo", headers={"a2a-version": "", **key})
+    assert refused["error"]["code"] == -32004
+
+
+def test_an_extension_that_is_required_is_an_invalid_request_without_it(
+    doors: Doors, local: Factory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """0.3 has no error for it."""
+    monkeypatch.setattr(agents, "_registry", dict(agents.registered()))
+    required = agents.Extension(uri="urn:x", description="X.", required=True)
+    agents.agent("lab", lane="io", description="A laboratory.", extensions=(required,))(lambda ctx: None)
+    said = {"message": message(), **AT_ONCE}
+    error = doors.call("message/send", said, agent="lab", headers={"a2a-version": ""})["error"]
+    assert (error["code"], "urn:x" in error["message"]) == (-32600, True)
+    headers = {"a2a-version": "", "x-a2a-extensions": "urn:x"}
+    assert doors.call("message/send", said, agent="lab", headers=headers)["result"]["kind"] == "task"
+
+
+def test_a_limit_is_429_in_0_3_too(doors: Doors, local: Factory) -> None:
+    Client.objects.filter(id=local.owner.id).update(max_queued=0)
+    body = {"jsonrpc": "2.0", "id": 1, "method": "message/send", "params": {"message": message(), **AT_ONCE}}
+    reply = doors.send("POST", "/a2a/echo/", json=body)
+    error = reply.json()["error"]
+    assert (reply.status_code, error["code"], reply.headers["retry-after"]) == (429, -32029, "5")
+    assert (error["data"]["errors"][0]["field"], error["data"]["retry_after_s"]) == ("max_queued", 5)
 
 
 @pytest.mark.parametrize("name", ["A2A-Extensions", "X-A2A-Extensions"])
