@@ -164,7 +164,8 @@ async def send_message(call: Call, params: Params) -> SendMessageResponse | Subm
         accepted = await _accept(call, asked)
         task_id = accepted.task_id if isinstance(accepted, Submitted) else accepted
         if task_id == asked.task_id:
-            await web().settled(task_id, wait_s=settings.A2A_BLOCKING_WAIT_S, changed=changed)
+            new = isinstance(accepted, Submitted)
+            await web().settled(task_id, wait_s=settings.A2A_BLOCKING_WAIT_S, changed=changed, new=new)
             return await _sent(call, task_id, asked)
     async with web().hub.follow(task_id) as changed:
         await web().settled(task_id, wait_s=settings.A2A_BLOCKING_WAIT_S, changed=changed)

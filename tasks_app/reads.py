@@ -112,21 +112,21 @@ class Wanted(NamedTuple):
     artifacts: bool = True
 
 
+# What was said comes along, and whether there are artifacts, which most tasks that are read have none of yet.
 TASKS = """
 SELECT wanted.nth, task.id, task.context_id, task.agent, task.priority, task.status, task.progress, task.attempt,
-       task.generation, task.status_message, task.error, task.status_at, request.metadata, request.message
-FROM unnest(%(task_id)s::uuid[], %(client_id)s::bigint[], %(agent)s::text[])
-     WITH ORDINALITY AS wanted(task_id, client_id, agent, nth)
+       task.generation, task.status_message, task.error, task.status_at, request.metadata, request.message,
+       CASE WHEN wanted.history THEN ARRAY(
+           SELECT payload FROM tasks_app_taskevent event
+           WHERE event.task_id = task.id AND event.generation <= task.generation AND payload IS NOT NULL
+             AND kind NOT IN ('artifact', 'checkpoint')
+           ORDER BY generation) END,
+       wanted.artifacts AND EXISTS (SELECT FROM artifacts_app_artifact artifact WHERE artifact.task_id = task.id)
+FROM unnest(%(task_id)s::uuid[], %(client_id)s::bigint[], %(agent)s::text[], %(history)s::bool[], %(artifacts)s::bool[])
+     WITH ORDINALITY AS wanted(task_id, client_id, agent, history, artifacts, nth)
 JOIN tasks_app_task task ON task.id = wanted.task_id AND task.client_id = wanted.client_id
      AND (wanted.agent IS NULL OR task.agent = wanted.agent)
 JOIN tasks_app_taskrequest request ON request.task_id = task.id
-"""
-SAID = """
-SELECT event.task_id, event.payload
-FROM unnest(%(task_id)s::uuid[], %(generation)s::int[]) AS seen(task_id, generation)
-JOIN tasks_app_taskevent event ON event.task_id = seen.task_id AND event.generation <= seen.generation
-WHERE event.payload IS NOT NULL AND event.kind NOT IN ('artifact', 'checkpoint')
-ORDER BY event.task_id, event.generation
 """
 # As they stood at a generation, so that a stream which goes on from there sees nothing twice: what was added since is
 # left out, and so is an artifact that was made anew since.
@@ -178,6 +178,7 @@ FROM tasks_app_taskrequest request JOIN tasks_app_task task ON task.id = request
 WHERE request.client_id = %(client_id)s AND request.agent = %(agent)s AND request.message_id = %(message_id)s
 """
 OWNED = "SELECT id FROM tasks_app_task WHERE id = ANY(%(task_id)s::uuid[]) AND client_id = %(client_id)s"
+STATUSES = "SELECT id, status FROM tasks_app_task WHERE id = ANY(%(task_id)s::uuid[])"
 LATEST = "SELECT id, generation FROM tasks_app_task WHERE id = ANY(%(task_id)s::uuid[])"
 
 
@@ -190,27 +191,23 @@ def task(
 
 def tasks_of(wanted: Sequence[Wanted]) -> Steps[list[TaskRecord | None]]:
     """Each of these tasks, in order; None where it is not there for whom it is wanted."""
-    params: dict[str, Any] = {
-        name: [getattr(each, name) for each in wanted] for name in ("task_id", "client_id", "agent")
-    }
+    params = {name: [getattr(each, name) for each in wanted] for name in Wanted._fields}
     rows = {row[0] - 1: row[1:] for row in (yield Statement(TASKS, params))}
-    said = yield from _said([row for nth, row in rows.items() if wanted[nth].history])
-    seen = {row[0]: row[7] for nth, row in rows.items() if wanted[nth].artifacts}
-    views = (yield from artifacts_of(list(seen.items()))) if seen else {}
+    carrying = {row[0]: row[7] for row in rows.values() if row[14]}
+    views = (yield from artifacts_of(list(carrying.items()))) if carrying else {}
     return [
-        record(
-            rows[nth],
-            said[each.task_id] if each.history else (),
-            views.get(each.task_id, ()) if each.artifacts else (),
-        )
-        if nth in rows
-        else None
+        _wanted(rows[nth], views.get(each.task_id, ()) if each.artifacts else ()) if nth in rows else None
         for nth, each in enumerate(wanted)
     ]
 
 
+def _wanted(row: tuple[Any, ...], views: tuple[ArtifactView, ...]) -> TaskRecord:
+    messages = () if row[13] is None else (bytes(row[12]), *map(bytes, row[13]))
+    return record(row, messages, views)
+
+
 def record(row: tuple[Any, ...], messages: tuple[bytes, ...], artifacts: tuple[ArtifactView, ...]) -> TaskRecord:
-    """The columns of :data:`TASKS` after the first, with what was read beside them."""
+    """The columns of a task in :data:`TASKS`, from its id to its message, with what was read beside them."""
     return TaskRecord(
         id=row[0],
         context_id=row[1],
@@ -295,20 +292,15 @@ def owned(task_ids: Sequence[UUID], *, client_id: int) -> Steps[set[UUID]]:
     return {row[0] for row in (yield Statement(OWNED, {"task_id": list(task_ids), "client_id": client_id}))}
 
 
+def statuses(task_ids: Sequence[UUID]) -> Steps[dict[UUID, TaskStatus]]:
+    """The state of each of these tasks."""
+    rows = yield Statement(STATUSES, {"task_id": list(task_ids)})
+    return {task_id: TaskStatus(status) for task_id, status in rows}
+
+
 def latest(task_ids: Sequence[UUID]) -> Steps[dict[UUID, int]]:
     """The newest generation of each of these tasks."""
     return dict((yield Statement(LATEST, {"task_id": list(task_ids)})))
-
-
-def _said(rows: list[tuple[Any, ...]]) -> Steps[dict[UUID, tuple[bytes, ...]]]:
-    """What was said in each of these tasks, up to its generation, oldest first."""
-    found = {row[0]: [bytes(row[12])] for row in rows}
-    if rows:
-        seen = {row[0]: row[7] for row in rows}
-        params = {"task_id": list(seen), "generation": list(seen.values())}
-        for task_id, payload in (yield Statement(SAID, params)):
-            found[task_id].append(bytes(payload))
-    return {task_id: tuple(said) for task_id, said in found.items()}
 
 
 def _event(row: tuple[Any, ...], parts: tuple[PartRecord, ...]) -> EventRecord:

@@ -45,6 +45,7 @@ class Web:
         self._tasks: Flusher[Wanted, TaskRecord | None] = Flusher(
             self._read_tasks, is_poison=is_poison, max_items=READ_TOGETHER
         )
+        self._statuses: Flusher[UUID, TaskStatus | None] = Flusher(self._read_statuses, is_poison=is_poison)
         self._events: Flusher[Cursor, list[EventRecord]] = Flusher(self._read_events, is_poison=is_poison)
         self._pool: AsyncConnectionPool[AsyncConnection] | None = None
         self._opening = asyncio.Lock()
@@ -90,7 +91,7 @@ class Web:
             done = await self._once(engine.request_cancel, [task_id], by=by)
             if not done:
                 # The first may have been done, and only its answer lost.
-                return await self.read(_status_of, task_id) == TaskStatus.CANCELLED
+                return await self._statuses.submit(task_id) == TaskStatus.CANCELLED
         metrics.cancelled(done)
         self._bell.ring(cancelled(done))
         return bool(done)
@@ -126,16 +127,18 @@ class Web:
                 while not more and not await _is_set(changed):
                     yield None
 
-    async def settled(self, task_id: UUID, *, wait_s: float, changed: asyncio.Event) -> None:
+    async def settled(self, task_id: UUID, *, wait_s: float, changed: asyncio.Event, new: bool = False) -> None:
         """Returns when the task is terminal or interrupted, or after ``wait_s``; ``changed`` is the hub's event.
 
-        Also when the hub has ended.
+        Also when the hub has ended. One that is ``new`` is looked at when it has changed, not before.
         """
         try:
             async with asyncio.timeout(wait_s):
                 while not self.hub.ended:
+                    if new:
+                        new = not await changed.wait()
                     changed.clear()
-                    status = await self.read(_status_of, task_id)
+                    status = await self._statuses.submit(task_id)
                     if status is None or status in _ENDS:
                         return
                     await changed.wait()
@@ -166,6 +169,10 @@ class Web:
         each = list(dict.fromkeys(wanted))
         found = dict(zip(each, await self.read(reads.tasks_of, each), strict=True))
         return [found[one] for one in wanted]
+
+    async def _read_statuses(self, task_ids: Sequence[UUID]) -> list[TaskStatus | None]:
+        found = await self.read(reads.statuses, list(set(task_ids)))
+        return [found.get(task_id) for task_id in task_ids]
 
     async def _read_events(self, cursors: Sequence[Cursor]) -> list[list[EventRecord]]:
         """Those past each cursor: streams that are woken together read together, and those at one place share."""
@@ -208,12 +215,6 @@ def _identify(headers: Mapping[str, str], peer: str | None) -> Caller:
         return identify(headers, peer)
     finally:
         connection.close()
-
-
-def _status_of(task_id: UUID) -> Steps[TaskStatus | None]:
-    sql = "SELECT status FROM tasks_app_task WHERE id = %(task_id)s"
-    rows = yield engine.core.Statement(sql, {"task_id": task_id})
-    return TaskStatus(rows[0][0]) if rows else None
 
 
 _webs: dict[int, tuple[asyncio.AbstractEventLoop, Web]] = {}
