@@ -6,6 +6,7 @@ which each binding renders. Every function raises A2A's errors.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -160,16 +161,13 @@ async def send_message(call: Call, params: Params) -> SendMessageResponse | Subm
     if asked.immediately:
         accepted = await _accept(call, asked)
         return accepted if isinstance(accepted, Submitted) else await _sent(call, accepted, asked)
-    async with web().hub.follow(asked.task_id) as changed:
+    with web().hub.follow(asked.task_id, to_settle=True) as changed:
         accepted = await _accept(call, asked)
         task_id = accepted.task_id if isinstance(accepted, Submitted) else accepted
         if task_id == asked.task_id:
-            new = isinstance(accepted, Submitted)
-            await web().settled(task_id, wait_s=settings.A2A_BLOCKING_WAIT_S, changed=changed, new=new)
-            return await _sent(call, task_id, asked)
-    async with web().hub.follow(task_id) as changed:
-        await web().settled(task_id, wait_s=settings.A2A_BLOCKING_WAIT_S, changed=changed)
-    return await _sent(call, task_id, asked)
+            return await _settled(call, task_id, asked, changed, new=isinstance(accepted, Submitted))
+    with web().hub.follow(task_id, to_settle=True) as changed:
+        return await _settled(call, task_id, asked, changed)
 
 
 async def send_streaming_message(call: Call, params: Params) -> Items:
@@ -398,6 +396,17 @@ def _stream_of(call: Call, record: TaskRecord, first: Item, *, ends_at: frozense
         ended=after == record.generation and record.status in TERMINAL | ends_at,
     )
     return _stream(first if call.after is None else None, place)
+
+
+async def _settled(
+    call: Call, task_id: UUID, asked: Asked, changed: asyncio.Event, *, new: bool = False
+) -> SendMessageResponse:
+    """The answer of a send that has waited for its task."""
+    wanted = Wanted(task_id, call.caller.client_id, call.spec.name, history=asked.history_length != 0)
+    record = await web().settled(wanted, wait_s=settings.A2A_BLOCKING_WAIT_S, changed=changed, new=new)
+    if record is None:
+        raise TaskNotFoundError(f"no task '{task_id}'")
+    return SendMessageResponse(task=await _task(record, asked.history_length))
 
 
 async def _record(call: Call, task_id: UUID, *, history: bool = True, artifacts: bool = True) -> TaskRecord:

@@ -1,7 +1,7 @@
 """The doorbell: Redis pub/sub that says «look», never what to see. Whoever waits polls as well, at most a second apart.
 
-Losing any of it costs latency only. Channels: ``a2a:dispatch`` rings the dispatcher, ``a2a:task:<id>`` whoever follows
-the task, ``a2a:worker:<name>`` a worker that must stop something.
+Losing any of it costs latency only. Channels: ``a2a:dispatch`` rings the dispatcher, ``a2a:tasks`` whoever follows one of
+the tasks it names, ``a2a:worker:<name>`` a worker that must stop something.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -23,13 +23,18 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from tasks_app.engine import Cancelled, Delivered, Submitted
+from tasks_app.engine import Cancelled, Delivered, Moved, Submitted, Write, Written
 from tasks_app.prefix import prefixed
-from tasks_app.status import TaskStatus
+from tasks_app.status import INTERRUPTED, TERMINAL, TaskStatus
 
 log = logging.getLogger(__name__)
 
 DISPATCH = "a2a:dispatch"
+#: Rung with the ids of tasks that have changed. One channel for all: a web process reads one line for many tasks, and
+#: subscribes to nothing for each that it follows.
+TASKS = "a2a:tasks"
+#: Stands before the id of a task that has ended or waits for its client: those who only wait for that look then.
+SETTLED = "!"
 #: Rung to the dispatcher: limits, pauses or workers have changed.
 LOOK = "look"
 #: Rung to the dispatcher with a priority: tasks have come, none more urgent than that. With the rest of a group,
@@ -38,31 +43,42 @@ NEW = "new"
 #: More groups than these are rung for as one.
 GROUPS_MAX = 20
 POLL_S = 1.0
-#: A task that has not ended so long after it was cancelled is cancelled again.
-CANCEL_AGAIN_S = 0.1
 #: After a failure the bell is left alone this long, so that a Redis that is away slows nobody down.
 RETRY_S = 1.0
 _TIMEOUTS: dict[str, Any] = {"socket_timeout": 1.0, "socket_connect_timeout": 0.5}
 #: For clients: the library would try eleven times, each time as long, and hold up whoever rings or listens.
 _SYNC: dict[str, Any] = {**_TIMEOUTS, "retry": Retry(NoBackoff(), 0)}
-_ASYNC: dict[str, Any] = {**_TIMEOUTS, "retry": AsyncRetry(NoBackoff(), 0)}
+ASYNC: dict[str, Any] = {**_TIMEOUTS, "retry": AsyncRetry(NoBackoff(), 0)}
 
 Ring = tuple[str, str]
-Latest = Callable[[list[UUID]], Awaitable[dict[UUID, int]]]
-
-
-def task_channel(task_id: UUID) -> str:
-    return f"a2a:task:{task_id}"
 
 
 def worker_channel(name: str) -> str:
     return f"a2a:worker:{name}"
 
 
-def rings(lane: str, task_ids: Iterable[UUID], *, freed: int = 0) -> list[Ring]:
-    """What to ring after tasks of a lane changed; ``freed`` slots became free by it."""
-    bells = [(task_channel(task_id), "") for task_id in task_ids]
+def rings(lane: str, task_ids: Iterable[UUID], *, freed: int = 0, settled: bool = False) -> list[Ring]:
+    """What to ring after tasks of a lane changed; ``freed`` slots became free by it.
+
+    ``settled``: they have ended, or wait for their clients.
+    """
+    mark = SETTLED if settled else ""
+    bells = [(TASKS, f"{mark}{task_id}") for task_id in task_ids]
     return [*bells, (DISPATCH, f"{lane}:{freed}")] if freed else bells
+
+
+def written(lane: str, item: Write, result: Written) -> list[Ring]:
+    """What to ring after a write of an attempt; one that ends it has freed its slot, accepted or not."""
+    changed = [item.task_id] if result.accepted else []
+    settled = result.status in TERMINAL | INTERRUPTED
+    return rings(lane, changed, freed=1 if item.finish else 0, settled=settled)
+
+
+def moved(tasks: Iterable[Moved]) -> list[Ring]:
+    """What to ring after somebody else than their attempts moved these tasks on: each has freed a slot."""
+    return [
+        ring for task in tasks for ring in rings(task.lane, [task.task_id], freed=1, settled=task.status in TERMINAL)
+    ]
 
 
 def arrived(priorities: Iterable[int]) -> list[Ring]:
@@ -88,26 +104,29 @@ def delivered(messages: Sequence[Delivered]) -> list[Ring]:
 
 def cancelled(tasks: Sequence[Cancelled]) -> list[Ring]:
     """What to ring after these were cancelled: whoever follows one, and the workers that must stop a handler."""
-    bells = [ring for task in tasks for ring in rings(task.lane, [task.task_id])]
+    bells = [ring for task in tasks for ring in rings(task.lane, [task.task_id], settled=True)]
     return bells + [(worker_channel(name), "") for name in sorted({task.worker for task in tasks} - {""})]
 
 
 def merged(bells: Iterable[Ring]) -> list[Ring]:
-    """The same rings in as few: each channel once, the freed slots of each lane in one sum, the most urgent arrival."""
+    """The same rings in as few: each text of a channel once, all tasks in one, the freed slots of each lane in one sum,
+    the most urgent arrival."""
     freed: Counter[str] = Counter()
     channels: dict[Ring, None] = {}
+    tasks: dict[str, None] = {}
     new: list[int] = []
     for channel, text in bells:
         lane, _, count = text.partition(":")
-        if lane == NEW and count.isdigit():
+        if channel == TASKS:
+            tasks[text] = None
+        elif channel == DISPATCH and lane == NEW and count.isdigit():
             new.append(int(count))
-        elif lane == NEW:
-            channels[channel, text] = None
-        elif count:
+        elif channel == DISPATCH and count and lane != NEW:
             freed[lane] += int(count)
         else:
             channels[channel, text] = None
-    return [*channels, *((DISPATCH, f"{lane}:{count}") for lane, count in freed.items()), *arrived(new)]
+    told = [(TASKS, " ".join(tasks))] if tasks else []
+    return [*told, *channels, *((DISPATCH, f"{lane}:{count}") for lane, count in freed.items()), *arrived(new)]
 
 
 class Bell:
@@ -120,7 +139,7 @@ class Bell:
         self._quiet_until = 0.0
 
     def ring(self, bells: Iterable[Ring]) -> None:
-        bells = list(bells)
+        bells = merged(bells)
         if not bells or not settings.REDIS_URL or time.monotonic() < self._quiet_until:
             return
         try:
@@ -174,7 +193,7 @@ class AsyncBell:
             bells, self._waiting = merged(self._waiting), []
             try:
                 if self._client is None:
-                    self._client = redis.asyncio.Redis.from_url(settings.REDIS_URL, **_ASYNC)
+                    self._client = redis.asyncio.Redis.from_url(settings.REDIS_URL, **ASYNC)
                 pipe = self._client.pipeline(transaction=False)
                 for channel, text in bells:
                     pipe.publish(prefixed(channel), text)
@@ -232,112 +251,3 @@ class Ear:
                 raise redis.ConnectionError("no answer to subscribe")
             self._pubsub = pubsub
         return self._pubsub
-
-
-class Hub:
-    """Hears the bells of many tasks for one event loop: one Redis connection, one poll a second for all.
-
-    A follower says which generation it has seen. ``latest`` is asked once a second for the generations of all that are
-    followed, so a lost ring is made good.
-    """
-
-    def __init__(self, latest: Latest) -> None:
-        self._latest = latest
-        self._events: dict[UUID, set[asyncio.Event]] = {}
-        self._pubsub: redis.asyncio.client.PubSub | None = None
-        self._ears: dict[str, asyncio.Task[None]] = {}
-        self._seen: dict[UUID, int] = {}
-        self.ended = False
-
-    @contextlib.asynccontextmanager
-    async def follow(self, task_id: UUID) -> AsyncIterator[asyncio.Event]:
-        """An event that is set whenever the task may have changed; subscribed before the body runs."""
-        event = asyncio.Event()
-        self._events.setdefault(task_id, set()).add(event)
-        try:
-            self._start()
-            await self._listen(task_id)
-            yield event
-        finally:
-            followers = self._events.get(task_id, set())
-            followers.discard(event)
-            if not followers:
-                self._events.pop(task_id, None)
-                self._seen.pop(task_id, None)
-                await self._unlisten(task_id)
-
-    def end(self) -> None:
-        """Wakes everybody who follows anything: this process is about to end, see :attr:`ended`."""
-        self.ended = True
-        self._wake(self._events)
-
-    def follows(self, task_id: UUID) -> bool:
-        """Whether somebody follows this task now."""
-        return task_id in self._events
-
-    def _start(self) -> None:
-        wanted = {"poll": self._poll, "hear": self._hear} if settings.REDIS_URL else {"poll": self._poll}
-        for name, run in wanted.items():
-            if name not in self._ears or self._ears[name].done():
-                self._ears[name] = asyncio.create_task(run())
-
-    async def close(self) -> None:
-        ears = set(self._ears.values())
-        while ears:
-            for ear in ears:
-                ear.cancel()  # again and again: one that comes while the client library connects may be swallowed
-            _, ears = await asyncio.wait(ears, timeout=CANCEL_AGAIN_S)
-
-    async def _listen(self, task_id: UUID) -> None:
-        if self._pubsub is not None:
-            with contextlib.suppress(redis.RedisError, OSError):
-                await self._pubsub.subscribe(prefixed(task_channel(task_id)))
-
-    async def _unlisten(self, task_id: UUID) -> None:
-        if self._pubsub is not None:
-            with contextlib.suppress(redis.RedisError, OSError):
-                await self._pubsub.unsubscribe(prefixed(task_channel(task_id)))
-
-    async def _hear(self) -> None:
-        while True:
-            try:
-                client = redis.asyncio.Redis.from_url(settings.REDIS_URL, **_ASYNC)
-                async with client, client.pubsub() as pubsub:
-                    await self._hear_by(pubsub)
-            except (redis.RedisError, OSError) as error:
-                log.warning("the doorbell is out of order, polling: %s", type(error).__name__)
-                await asyncio.sleep(RETRY_S)
-
-    async def _hear_by(self, pubsub: redis.asyncio.client.PubSub) -> None:
-        # A channel nobody rings keeps the connection subscribed while no task is followed.
-        channels = ["a2a:hub", *map(task_channel, self._events)]
-        await pubsub.subscribe(*map(prefixed, channels))
-        self._pubsub = pubsub
-        try:
-            late = set(map(task_channel, self._events)).difference(channels)
-            if late:
-                await pubsub.subscribe(*map(prefixed, sorted(late)))
-            self._wake(self._events)
-            async for message in pubsub.listen():
-                if message["type"] == "message":
-                    self._wake([UUID(message["channel"].decode().rpartition(":")[2])])
-        finally:
-            self._pubsub = None
-
-    def _wake(self, task_ids: Iterable[UUID]) -> None:
-        for task_id in task_ids:
-            for event in self._events.get(task_id, ()):
-                event.set()
-
-    async def _poll(self) -> None:
-        while True:
-            await asyncio.sleep(POLL_S)
-            if not self._events:
-                continue
-            try:
-                latest = await self._latest(list(self._events))
-            except Exception as error:
-                log.warning("could not poll the followed tasks: %s", error)
-                continue
-            self._wake([task_id for task_id, generation in latest.items() if self._seen.get(task_id) != generation])
-            self._seen |= {task_id: g for task_id, g in latest.items() if task_id in self._events}

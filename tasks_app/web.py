@@ -19,10 +19,11 @@ from tasks_app.database import OUTAGES, Line, conninfo, is_poison
 from tasks_app.engine import Created, Delivered, FollowUp, NewTask
 from tasks_app.engine.core import AsyncConnection, Steps, arun
 from tasks_app.groupcommit import Flusher
+from tasks_app.hub import Hub
 from tasks_app.reads import Cursor, EventRecord, TaskRecord, Wanted
 from tasks_app.status import INTERRUPTED, TERMINAL, TaskStatus
 from tasks_app.throttle import AsyncThrottle
-from tasks_app.wakeups import AsyncBell, Hub, accepted, cancelled, delivered
+from tasks_app.wakeups import AsyncBell, accepted, cancelled, delivered
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -113,7 +114,7 @@ class Web:
 
         None whenever nothing came for :data:`KEEP_ALIVE_S`.
         """
-        async with self.hub.follow(task_id) as changed:
+        with self.hub.follow(task_id) as changed:
             while not self.hub.ended:
                 changed.clear()
                 events = await self._events.submit((task_id, after))
@@ -127,8 +128,10 @@ class Web:
                 while not more and not await _is_set(changed):
                     yield None
 
-    async def settled(self, task_id: UUID, *, wait_s: float, changed: asyncio.Event, new: bool = False) -> None:
-        """Returns when the task is terminal or interrupted, or after ``wait_s``; ``changed`` is the hub's event.
+    async def settled(
+        self, wanted: Wanted, *, wait_s: float, changed: asyncio.Event, new: bool = False
+    ) -> TaskRecord | None:
+        """The task once it is terminal or interrupted, or after ``wait_s``; ``changed`` is the hub's event.
 
         Also when the hub has ended. One that is ``new`` is looked at when it has changed, not before.
         """
@@ -138,12 +141,13 @@ class Web:
                     if new:
                         new = not await changed.wait()
                     changed.clear()
-                    status = await self._statuses.submit(task_id)
-                    if status is None or status in _ENDS:
-                        return
+                    record = await self.task(wanted)
+                    if record is None or record.status in _ENDS:
+                        return record
                     await changed.wait()
         except TimeoutError:
-            return
+            pass
+        return await self.task(wanted)
 
     async def _once(self, verb: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         pool = await self._opened_pool()

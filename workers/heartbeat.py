@@ -12,10 +12,10 @@ from django.conf import settings
 from django.db import Error, connection
 from django.db.models.functions import Now
 
-from tasks_app import engine, metrics
+from tasks_app import engine, metrics, wakeups
 from tasks_app.engine import Lost
 from tasks_app.models import Worker
-from tasks_app.wakeups import Ear, bell, rings, worker_channel
+from tasks_app.wakeups import Ear, bell, worker_channel
 from workers import exits
 from workers.node import Node
 
@@ -88,8 +88,7 @@ class Heartbeat(threading.Thread):
             log.warning("attempt %s is lost: %s", item.attempt_id, item.message)
         moved = engine.run(engine.lose, list(self._losses.values()))
         metrics.moved(moved)
-        for task in moved:
-            bell.ring(rings(task.lane, [task.task_id], freed=1))
+        bell.ring(wakeups.moved(moved))
         self._losses.clear()
 
     def announce(self) -> None:

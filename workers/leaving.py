@@ -19,10 +19,10 @@ from django.db import Error, connection
 from django.db.models import QuerySet
 from kombu.asynchronous import get_event_loop
 
-from tasks_app import engine, metrics
+from tasks_app import engine, metrics, wakeups
 from tasks_app.engine import Lost
 from tasks_app.models import Outcome, TaskAttempt, Worker
-from tasks_app.wakeups import DISPATCH, LOOK, bell, rings
+from tasks_app.wakeups import DISPATCH, LOOK, bell
 from workers.heartbeat import Heartbeat
 from workers.node import Node
 
@@ -114,7 +114,7 @@ class Leaving(threading.Thread):
         metrics.moved(moved)
         for task in moved:
             log.info("%s is handed back and is %s", task.task_id, task.status)
-            bell.ring(rings(task.lane, [task.task_id], freed=1))
+        bell.ring(wakeups.moved(moved))
 
     def _release(self) -> None:
         """Every handler has stopped, with its process at the latest."""

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from django.conf import settings
 
-from tasks_app import engine, metrics
+from tasks_app import engine, metrics, wakeups
 from tasks_app.database import Line, is_poison
 from tasks_app.engine import Claim, ClaimRequest, Lost, Write, Written
 from tasks_app.groupcommit import Flusher
@@ -176,9 +176,7 @@ class IoLoop:
 
     async def _write_all(self, items: Sequence[Write]) -> list[Written]:
         results = await self._writes.run(engine.write, items)
-        done = [(item, written) for item, written in zip(items, results, strict=True) if written.accepted]
-        ended = sum(1 for item in items if item.finish)
-        self._bell.ring(rings("io", [item.task_id for item, _ in done], freed=ended))
+        self._bell.ring([ring for pair in zip(items, results, strict=True) for ring in wakeups.written("io", *pair)])
         return results
 
 

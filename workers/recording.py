@@ -13,11 +13,11 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from tasks_app import engine, metrics
+from tasks_app import engine, metrics, wakeups
 from tasks_app.agents import AgentError
 from tasks_app.database import OUTAGES
 from tasks_app.engine import Claim, Finish, Note, Record, Write, Written
-from tasks_app.wakeups import bell, rings
+from tasks_app.wakeups import bell
 from workers.persist import persist
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ class CpuRecorder(_Gathered):
         self._note(item, written)
         self._unsure = None
         self._written_at = time.monotonic()
-        bell.ring(rings(self.claim.lane, [self.claim.task_id], freed=1 if item.finish else 0))
+        bell.ring(wakeups.written(self.claim.lane, item, written))
         return written
 
 

@@ -9,7 +9,7 @@ import time
 from celery import Celery
 from django.db import Error, connection
 
-from tasks_app import engine, metrics
+from tasks_app import engine, metrics, wakeups
 from tasks_app.dispatch.heads import REMEMBER_S, Heads
 from tasks_app.dispatch.plan import Plan, Rules
 from tasks_app.dispatch.publisher import Publisher, PublishFailed
@@ -18,7 +18,7 @@ from tasks_app.dispatch.window import Window
 from tasks_app.engine import Hint
 from tasks_app.engine.admit import GroupKey, Scene
 from tasks_app.status import Lane, Priority
-from tasks_app.wakeups import DISPATCH, LOOK, NEW, POLL_S, Ear, bell, rings
+from tasks_app.wakeups import DISPATCH, LOOK, NEW, POLL_S, Ear, bell
 
 log = logging.getLogger(__name__)
 
@@ -173,5 +173,5 @@ def sweep() -> list[engine.Moved]:
     metrics.moved(moved)
     for task in moved:
         log.warning("%s lost its attempt and is %s", task.task_id, task.status)
-        bell.ring(rings(task.lane, [task.task_id], freed=1))
+    bell.ring(wakeups.moved(moved))
     return moved

@@ -250,7 +250,7 @@ def test_a_task_that_waits_for_its_client_goes_on_by_a_message(doors: Doors, min
     reply = say(doors, task_id, body)
     assert (reply.status_code, reply.json()["status"]) == (200, "pending")
     assert reply.json()["messages"][-1]["parts"] == [{"text": "the left one"}]
-    assert (wakeups.task_channel(task_id), "") in rung
+    assert (wakeups.TASKS, str(task_id)) in rung
     assert say(doors, task_id, body).status_code == 200
     assert Task.objects.get(id=task_id).inbox_seq == 1
 

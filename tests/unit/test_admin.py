@@ -297,7 +297,7 @@ class TestCancel:
         assert "Cancelled 1 task." in html
         assert "cancelled by admin operator" in html
         assert url not in html
-        assert (wakeups.task_channel(claim.task_id), "") in bells
+        assert (wakeups.TASKS, f"!{claim.task_id}") in bells
         assert (wakeups.worker_channel("worker-1"), "") in bells
 
     def test_many_are_counted_back_and_those_that_ended_are_reported(

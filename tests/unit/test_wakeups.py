@@ -13,20 +13,21 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from tasks_app import hub as hubs
 from tasks_app import wakeups
+from tasks_app.hub import Hub
 from tasks_app.models import Client
 from tasks_app.status import Priority
 from tasks_app.wakeups import (
     DISPATCH,
+    TASKS,
     AsyncBell,
     Bell,
     Ear,
-    Hub,
     accepted,
     arrived,
     merged,
     rings,
-    task_channel,
     worker_channel,
 )
 from tests.factory import new_task
@@ -81,8 +82,8 @@ class Latest:
 
 def test_rings_name_the_tasks_and_the_slots_they_freed() -> None:
     one, two = uuid4(), uuid4()
-    assert rings("io", [one, two]) == [(task_channel(one), ""), (task_channel(two), "")]
-    assert rings("io", [one], freed=2) == [(task_channel(one), ""), (DISPATCH, "io:2")]
+    assert rings("io", [one, two]) == [(TASKS, str(one)), (TASKS, str(two))]
+    assert rings("io", [one], freed=2, settled=True) == [(TASKS, f"!{one}"), (DISPATCH, "io:2")]
     assert rings("io", []) == []
 
 
@@ -91,8 +92,7 @@ def test_merging_rings_every_channel_once_adds_up_the_slots_and_names_the_most_u
     bells = [*rings("io", [one, two], freed=1), *rings("io", [one], freed=2), *rings("cpu", [two], freed=4)]
     bells += [(DISPATCH, ""), (worker_channel("w"), ""), (DISPATCH, ""), *arrived([3, 1]), *arrived([2]), *arrived([])]
     assert merged(bells) == [
-        (task_channel(one), ""),
-        (task_channel(two), ""),
+        (TASKS, f"{one} {two}"),
         (DISPATCH, ""),
         (worker_channel("w"), ""),
         (DISPATCH, "io:3"),
@@ -163,9 +163,9 @@ async def test_what_is_rung_on_a_loop_in_one_go_is_merged(redis_url: str, ear: E
 async def test_a_follower_is_woken_by_the_bell_of_its_task_only(
     redis_url: str, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wakeups, "POLL_S", 60.0)
+    monkeypatch.setattr(hubs, "POLL_S", 60.0)
     mine, other = uuid4(), uuid4()
-    async with hub.follow(mine) as changed, hub.follow(other) as unchanged:
+    with hub.follow(mine) as changed, hub.follow(other) as unchanged:
         await asyncio.wait_for(changed.wait(), timeout=5)  # the hub listens: look once, for what was rung before
         await asyncio.wait_for(unchanged.wait(), timeout=5)
         changed.clear()
@@ -179,40 +179,39 @@ async def test_a_follower_is_woken_by_the_bell_of_its_task_only(
 async def test_who_follows_later_is_heard_too_and_who_left_is_forgotten(
     redis_url: str, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wakeups, "POLL_S", 60.0)
+    monkeypatch.setattr(hubs, "POLL_S", 60.0)
     first, later = uuid4(), uuid4()
-    async with hub.follow(first) as changed:
+    with hub.follow(first) as changed:
         await asyncio.wait_for(changed.wait(), timeout=5)
-        async with hub.follow(later) as one, hub.follow(later) as two:
-            one.clear()
-            two.clear()
+        with hub.follow(later) as one, hub.follow(later) as two:
             AsyncBell().ring(rings("io", [later]))
             await asyncio.wait_for(asyncio.gather(one.wait(), two.wait()), timeout=5)
-        assert set(hub._events) == {first}
-    assert hub._events == {}
+        assert (hub.follows(first), hub.follows(later)) == (True, False)
+    assert not hub.follows(first)
 
 
 @pytest.mark.services
-async def test_who_follows_while_the_hub_subscribes_is_heard_too(
+async def test_who_waits_for_the_end_is_not_woken_by_what_comes_before(
     redis_url: str, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wakeups, "POLL_S", 60.0)
-    first, second = uuid4(), uuid4()
-    async with hub.follow(first) as changed:
-        await asyncio.sleep(0)  # it has begun, and waits for Redis
-        assert hub._pubsub is None
-        async with hub.follow(second) as also:
-            await asyncio.wait_for(asyncio.gather(changed.wait(), also.wait()), timeout=5)
-            also.clear()
-            AsyncBell().ring(rings("io", [second]))
-            await asyncio.wait_for(also.wait(), timeout=5)
+    monkeypatch.setattr(hubs, "POLL_S", 60.0)
+    task_id, bell = uuid4(), AsyncBell()
+    with hub.follow(task_id) as changed, hub.follow(task_id, to_settle=True) as settled:
+        await asyncio.wait_for(asyncio.gather(changed.wait(), settled.wait()), timeout=5)
+        changed.clear()
+        settled.clear()
+        bell.ring(rings("io", [task_id]))
+        await asyncio.wait_for(changed.wait(), timeout=5)
+        assert not settled.is_set()
+        bell.ring(rings("io", [task_id], settled=True))
+        await asyncio.wait_for(settled.wait(), timeout=5)
 
 
 @pytest.mark.services
 async def test_a_hub_that_is_closed_leaves_no_task_behind_wherever_it_was(redis_url: str) -> None:
     for steps in range(100):
         hub = Hub(Latest())
-        async with hub.follow(uuid4()):
+        with hub.follow(uuid4()):
             for _ in range(steps % 50):  # turns of the event loop: it connects, subscribes, listens
                 await asyncio.sleep(0)
         ears = list(hub._ears.values())
@@ -276,12 +275,12 @@ def test_an_ear_hears_again_when_redis_is_back(services: dict[str, str], setting
 async def test_a_follower_is_woken_by_the_poll_alone_when_no_bell_rings(
     settings: Any, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wakeups, "POLL_S", 0.02)
+    monkeypatch.setattr(hubs, "POLL_S", 0.02)
     settings.REDIS_URL = url
     latest = Latest()
     hub, task_id = Hub(latest), uuid4()
     try:
-        async with hub.follow(task_id) as changed:
+        with hub.follow(task_id) as changed:
             for generation in (1, 2):
                 latest.generations[task_id] = generation
                 changed.clear()
@@ -292,12 +291,12 @@ async def test_a_follower_is_woken_by_the_poll_alone_when_no_bell_rings(
 
 
 async def test_one_poll_asks_for_all_and_wakes_those_that_changed(away: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wakeups, "POLL_S", 0.02)
+    monkeypatch.setattr(hubs, "POLL_S", 0.02)
     latest = Latest()
     hub, mine, other = Hub(latest), uuid4(), uuid4()
     latest.generations = {mine: 1, other: 1}
     try:
-        async with hub.follow(mine) as changed, hub.follow(other) as unchanged:
+        with hub.follow(mine) as changed, hub.follow(other) as unchanged:
             await asyncio.wait_for(asyncio.gather(changed.wait(), unchanged.wait()), timeout=2)
             changed.clear()
             unchanged.clear()
@@ -310,13 +309,13 @@ async def test_one_poll_asks_for_all_and_wakes_those_that_changed(away: None, mo
 
 
 async def test_a_poll_that_fails_is_tried_again(away: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wakeups, "POLL_S", 0.02)
+    monkeypatch.setattr(hubs, "POLL_S", 0.02)
     latest = Latest()
     latest.broken = 3
     hub, task_id = Hub(latest), uuid4()
     latest.generations[task_id] = 1
     try:
-        async with hub.follow(task_id) as changed:
+        with hub.follow(task_id) as changed:
             await asyncio.wait_for(changed.wait(), timeout=2)
     finally:
         await hub.close()
@@ -324,11 +323,11 @@ async def test_a_poll_that_fails_is_tried_again(away: None, monkeypatch: pytest.
 
 
 async def test_nobody_is_polled_for_when_nobody_follows(away: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wakeups, "POLL_S", 0.01)
+    monkeypatch.setattr(hubs, "POLL_S", 0.01)
     latest = Latest()
     hub = Hub(latest)
     try:
-        async with hub.follow(uuid4()):
+        with hub.follow(uuid4()):
             pass
         latest.asked.clear()
         await asyncio.sleep(0.05)
