@@ -33,18 +33,29 @@ _MODE = re.compile(r"[\w.+*-]+/[\w.+*-]+")
 class AgentError(Exception):
     """Raised by a handler to fail its task with a sentence the client may read.
 
-    ``code`` is a stable word for programs. Never put a patient's or a user's data into the sentence. With
-    ``retryable`` the task is tried again while attempts are left, after ``delay_s`` seconds if that is named, else
-    after the backoff of the agent's retry policy.
+    ``code`` is a stable word for programs. Never put a patient's or a user's data into the sentence, which may be an
+    A2A Message. With ``retryable`` the task is tried again while attempts are left, after ``delay_s`` seconds if that
+    is named, else after the backoff of the agent's retry policy.
     """
 
     def __init__(
-        self, message: str, *, code: str = "agent_error", retryable: bool = False, delay_s: float | None = None
+        self,
+        message: str | Message,
+        *,
+        code: str = "agent_error",
+        retryable: bool = False,
+        delay_s: float | None = None,
     ) -> None:
-        super().__init__(message)
+        super().__init__(_text(message))
+        #: The sentence, as it was given.
+        self.message = message
         self.code = code
         self.retryable = retryable
         self.delay_s = delay_s
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As of :class:`TurnEnd`."""
+        return type(self), self.args, {**vars(self), "message": str(self)}
 
 
 class Snooze(Exception):
@@ -66,8 +77,7 @@ class TurnEnd(Exception):
     status: ClassVar[TaskStatus]
 
     def __init__(self, message: str | Message = "") -> None:
-        text = message if isinstance(message, str) else " ".join(part.text for part in message.parts if part.text)
-        super().__init__(text or type(self).__name__)
+        super().__init__(_text(message) or type(self).__name__)
         self.message = message
 
     def __reduce__(self) -> tuple[type[TurnEnd], tuple[str]]:
@@ -99,6 +109,12 @@ class Rejected(TurnEnd):
     """The agent does not do this, and the task has ended. Not a failure: nothing broke, and nothing is tried again."""
 
     status = TaskStatus.REJECTED
+
+
+class Cancelled(TurnEnd):
+    """The agent has given the task up by itself, and it has ended. As with Rejected, nothing broke."""
+
+    status = TaskStatus.CANCELLED
 
 
 class UnknownAgent(LookupError):
@@ -301,6 +317,11 @@ def agent(
         return handler
 
     return register
+
+
+def _text(message: str | Message) -> str:
+    """What it says in words."""
+    return message if isinstance(message, str) else " ".join(part.text for part in message.parts if part.text)
 
 
 def _place(handler: Handler) -> tuple[str, str]:

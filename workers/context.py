@@ -78,6 +78,11 @@ class Context:
         return self._claim.context_id
 
     @property
+    def client(self) -> str:
+        """Whose task it is, by name."""
+        return self._claim.client
+
+    @property
     def turn(self) -> int:
         """1 while it answers the message that made the task, one more for each further message of the client."""
         return self._claim.turn
@@ -137,6 +142,11 @@ class Context:
         """A folder for temporary files of this attempt, removed when it has ended. Made when first asked for."""
         self.heartbeat()
         return self._scratch.folder()
+
+    @property
+    def told_to_stop(self) -> bool:
+        """As :attr:`cancelled`, for those who watch over a handler: it is no sign of life."""
+        return self._recorder.lost
 
     def heartbeat(self) -> None:
         """Says that the handler is alive, for agents with a ``heartbeat_timeout_s``; so does any other call here."""

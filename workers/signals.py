@@ -135,7 +135,7 @@ def claim(sender: Any, task: Any, args: Any, **_: Any) -> None:
 def complete(sender: Any, **_: Any) -> None:
     run = getattr(sender.request, "a2a_run", None)
     if run is not None:
-        node.current().runner.finish(run, runner.completed())
+        node.current().runner.finish(run, runner.completed(run))
 
 
 @task_failure.connect
