@@ -135,6 +135,15 @@ def waits_for_file(ctx: Any) -> str:
     return "there it is"
 
 
+@agent("coroutine-cpu", lane="cpu", description="Says what it does, as a coroutine in a process.", max_attempts=1)
+async def coroutine_cpu(ctx: Any) -> str:
+    for step in range(3):
+        await asyncio.sleep(0.15)  # longer than what is said may wait: then it is written at once
+        ctx.progress(step / 3, f"step {step}")
+        ctx.checkpoint("step", step)
+    return "done"
+
+
 def _burn() -> None:
     while True:
         pass
