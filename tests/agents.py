@@ -20,6 +20,7 @@ from a2a.types import Message, Part
 
 from tasks_app.agents import AgentError, Snooze, agent
 from tasks_app.policies import Resources, RetryPolicy
+from workers.adapters import executor_agent
 
 
 @agent("stubborn", lane="cpu", description="Works for a minute, whatever it is told.")
@@ -239,3 +240,8 @@ async def silent_io(ctx: Any) -> str:
     if ctx.attempt == 1:
         await asyncio.sleep(60)
     return f"attempt {ctx.attempt}"
+
+
+executor_agent("executor-slow", executor="tests.executors:Slow", description="Waits for a file.")
+executor_agent("executor-slow-cpu", executor="tests.executors:Slow", lane="cpu", description="Waits for a file.")
+executor_agent("executor-stubborn-cpu", executor="tests.executors:Stubborn", lane="cpu", description="Goes on.")
