@@ -144,14 +144,14 @@ class Talks(AgentExecutor):
         if before is None:
             before = new_task_from_user_message(context.message)
             await event_queue.enqueue_event(before)
-        turn = len([message for message in before.history if message.role == Role.ROLE_AGENT])
+        asked = before.status.message.parts[0].text if before.status.HasField("message") else ""
+        turn = len([message for message in before.history if message.role == Role.ROLE_AGENT]) + bool(asked)
         await task.add_artifact([Part(text=context.get_user_input())], name=f"answer-{turn}", last_chunk=True)
         if turn < 2:
             await task.requires_input(task.new_agent_message([Part(text=f"question {turn + 1}")]))
             return
         heard = [message.parts[0].text for message in before.history]
         kept = [artifact.name for artifact in before.artifacts]
-        asked = before.status.message.parts[0].text
         told = f"{heard} {kept} {TaskState.Name(before.status.state)} {asked}"
         await task.complete(task.new_agent_message([Part(text=told)]))
 
@@ -163,10 +163,11 @@ class Slow(AgentExecutor):
 
     def __init__(self) -> None:
         self.together, self.most = 0, 0
+        self.files: dict[str | None, Path] = {}
 
     async def execute(self, context: RequestContext, event_queue: EventQueue) -> None:
         assert context.message is not None
-        there = Path(context.get_user_input())
+        there = self.files[context.task_id] = Path(context.get_user_input())
         task = updater(context, event_queue)
         if context.current_task is None:
             await event_queue.enqueue_event(new_task_from_user_message(context.message))
@@ -186,7 +187,7 @@ class Slow(AgentExecutor):
         await task.complete(task.new_agent_message([Part(text=f"{self.most} at once")]))
 
     async def cancel(self, context: RequestContext, event_queue: EventQueue) -> None:
-        _note(Path(context.get_user_input()), "cancel")
+        _note(self.files[context.task_id], "cancel")
         await updater(context, event_queue).cancel()
 
 
@@ -194,7 +195,7 @@ class Stubborn(Slow):
     """Swallows its cancellation, and whatever else is raised in it, until the file is there; cancelling it hangs."""
 
     async def execute(self, context: RequestContext, event_queue: EventQueue) -> None:
-        there = Path(context.get_user_input())
+        there = self.files[context.task_id] = Path(context.get_user_input())
         _note(there, "began")
         while not there.exists():
             with suppress(BaseException):
@@ -204,7 +205,7 @@ class Stubborn(Slow):
         _note(there, "ended")
 
     async def cancel(self, context: RequestContext, event_queue: EventQueue) -> None:
-        _note(Path(context.get_user_input()), "cancel")
+        _note(self.files[context.task_id], "cancel")
         await asyncio.sleep(60)
 
 

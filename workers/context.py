@@ -47,6 +47,8 @@ class Recorder(Protocol):
 
     def keep(self, record: Record) -> None: ...
 
+    async def flush(self) -> None: ...
+
 
 class Context:
     """One attempt, as its handler sees it. Every method is safe to call from a coroutine: none waits long.
@@ -176,6 +178,11 @@ class Context:
             raise ValueError(f"checkpoint name: must have 1 to {CHECKPOINT_NAME_CHARS} characters, none of them NUL")
         self._recorder.store(CheckpointRecord(name=name, data=_checkpoint_data(data)))
         self._checkpoints[name] = data
+
+    async def saved(self) -> None:
+        """Returns when all that was said before is in the database. Raises :class:`LeaseLost` when to stop."""
+        await self._recorder.flush()
+        self.check()
 
     def say(self, message: str | Message) -> None:
         """Sends the client a message, without changing the progress."""

@@ -26,6 +26,7 @@ class Recorder:
     def __init__(self) -> None:
         self.lost = False
         self.signs = 0
+        self.flushed = 0
         self.records: list[Record] = []
 
     def alive(self) -> None:
@@ -35,6 +36,9 @@ class Recorder:
         self.records.append(record)
 
     store = keep = add
+
+    async def flush(self) -> None:
+        self.flushed = len(self.records)
 
 
 @pytest.fixture
@@ -248,6 +252,16 @@ def test_an_artifact_of_the_handlers_own_that_cannot_be_stored_is_its_error(
 def test_data_nested_too_deep_is_the_handlers_error(ctx: Context) -> None:
     with pytest.raises(ValueError, match="deep"):
         ctx.artifact(nested(120), name="a")
+
+
+async def test_a_coroutine_waits_until_what_it_said_is_saved(ctx: Context, recorder: Recorder) -> None:
+    ctx.checkpoint("page", 8)
+    await ctx.saved()
+    assert recorder.flushed == 1
+    recorder.lost = True
+    assert ctx.told_to_stop
+    with pytest.raises(LeaseLost):
+        await ctx.saved()
 
 
 def test_after_its_lease_was_lost_a_handler_says_nothing_more(ctx: Context, recorder: Recorder) -> None:

@@ -137,7 +137,7 @@ def test_an_executor_sees_a_conversation_as_from_the_sdks_server(system: OneProc
     third = system.answer(first["id"], "blue")
     assert [task["status"] for task in (first, second, third)] == ["input_required", "input_required", "completed"]
     task = whole(third)
-    heard = ["begin", "question 1", "red", "question 2"]
+    heard = ["begin", "question 1", "red"]
     assert task.status.message.parts[0].text == (
         f"{heard} ['answer-0', 'answer-1'] TASK_STATE_INPUT_REQUIRED question 2"
     )

@@ -5,5 +5,6 @@ are imported by the worker that first runs such an agent.
 """
 
 from workers.adapters.executor import executor_agent
+from workers.adapters.remote import remote_agent
 
-__all__ = ["executor_agent"]
+__all__ = ["executor_agent", "remote_agent"]

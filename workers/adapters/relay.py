@@ -14,7 +14,7 @@ from a2a.types import TaskStatusUpdateEvent as StatusUpdate
 from google.protobuf.struct_pb2 import Struct
 
 from tasks_app.agents import AuthRequired, InputRequired, Rejected, TurnEnd
-from workers.context import Context
+from workers.context import Context, part_chunk
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +26,7 @@ TERMINAL = frozenset(
         TaskState.TASK_STATE_REJECTED,
     }
 )
+INTERRUPTED = frozenset({TaskState.TASK_STATE_INPUT_REQUIRED, TaskState.TASK_STATE_AUTH_REQUIRED})
 #: How turns end that neither complete nor fail, by the state that was said last; and what is said if nothing was.
 _TURN_ENDS: dict[TaskState, tuple[type[TurnEnd], str]] = {
     TaskState.TASK_STATE_REJECTED: (Rejected, ""),
@@ -72,6 +73,11 @@ class Relay:
 
     def task(self, task: Task) -> None:
         """A whole task: what is new of its messages and artifacts, and its state."""
+        self.contents(task)
+        self.status(StatusUpdate(status=task.status))
+
+    def contents(self, task: Task) -> None:
+        """What is new of a task's messages, but that of its state, and of its artifacts."""
         for message in task.history:
             if message.role == Role.ROLE_AGENT and message.message_id != task.status.message.message_id:
                 self._say(message)
@@ -79,7 +85,6 @@ class Relay:
             known = self._digests.get(artifact.artifact_id)
             if known is None or known.digest() != _digest(artifact).digest():
                 self.artifact(TaskArtifactUpdateEvent(artifact=artifact, last_chunk=True))
-        self.status(StatusUpdate(status=task.status))
 
     def status(self, update: StatusUpdate) -> None:
         """A state: kept if it ends the turn, else its message and progress are recorded."""
@@ -151,8 +156,10 @@ def _fraction(metadata: Struct) -> float | None:
 
 
 def _digest(artifact: Artifact, before: Any = None) -> Any:
-    """A hash of the parts of an artifact, after those that were hashed before."""
+    """A hash of the parts of an artifact as they are stored, after those that were hashed before."""
     digest = hashlib.sha256() if before is None else before.copy()
     for part in artifact.parts:
-        digest.update(part.SerializeToString(deterministic=True))
+        stored = part_chunk(part)
+        about = (stored.kind, stored.media_type, stored.filename, stored.metadata, len(stored.content))
+        digest.update(repr(about).encode() + stored.content)
     return digest
