@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 Handler = Callable[[Any], Any]
 #: The longest a handler may put its task off, in seconds: 30 days.
 SNOOZE_MAX_S = 30 * 86_400.0
+#: What an agent replies with.
+TASK, MESSAGE = "task", "message"
 #: A media type, or a pattern of some: ``text/*``.
 _MODE = re.compile(r"[\w.+*-]+/[\w.+*-]+")
 
@@ -176,6 +178,9 @@ class AgentSpec:
     ``max_running`` and ``dispatch_rate_per_s`` bound what is let through at once and per second, over all workers; an
     operator's ``QueueControl`` goes before both. ``resources`` are what a task needs if it does not ask for others.
 
+    ``replies`` is what a client gets for its message: the ``task``, or the one ``message`` that the handler returns, a
+    text or an A2A Message (A2A 1.0, section 3.1.1). The task is there all the same.
+
     ``extended_description`` and ``extended_skills`` stand in the card that authenticated callers get, the skills only
     for those who hold their scopes. ``extensions`` are those of A2A that the handler supports.
     """
@@ -204,6 +209,7 @@ class AgentSpec:
     dispatch_rate_per_s: float | None = None
     breaker: BreakerPolicy | None = None
     resources: Resources = field(default_factory=Resources)
+    replies: str = TASK
     _validator: Any = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -224,6 +230,8 @@ class AgentSpec:
                 raise ValueError(f"agent '{self.name}': {name} must be more than 0")
         if self.max_running is not None and self.max_running < 1:
             raise ValueError(f"agent '{self.name}': max_running must be at least 1")
+        if self.replies not in (TASK, MESSAGE):
+            raise ValueError(f"agent '{self.name}': replies must be '{TASK}' or '{MESSAGE}'")
 
     def _check_card(self) -> None:
         """What A2A requires of a card (section 4.4), and what its clients could not read."""

@@ -304,15 +304,28 @@ def resolve(run: Run) -> tuple[agents.Handler, Context]:
 
 
 def keep(run: Run, context: Context, result: Any) -> None:
-    """What a handler returns is its artifact, or what it says last if it is a Message; it may return nothing."""
-    if isinstance(result, Message):
-        context.check()
-        run.reply = agent_message(run.claim, result)
+    """What a handler returns is its artifact, or what it says last if it is a Message; it may return nothing.
+
+    An agent that replies with messages returns one, or a text as one.
+    """
+    if agents.get(run.claim.agent).replies == agents.MESSAGE:
+        _check_kind(result, (Message, str), "text or a Message")
+        _say_last(run, context, result)
+    elif isinstance(result, Message):
+        _say_last(run, context, result)
     elif result is not None:
-        if not isinstance(result, bytes | str | dict | list):
-            wanted = "text, bytes, JSON, a Message or nothing"
-            raise AgentError(f"the handler returned a {type(result).__name__}; return {wanted}", code="bad_result")
+        _check_kind(result, (bytes, str, dict, list), "text, bytes, JSON, a Message or nothing")
         context.result(result)
+
+
+def _say_last(run: Run, context: Context, message: str | Message) -> None:
+    context.check()
+    run.reply = agent_message(run.claim, sayable(message))
+
+
+def _check_kind(result: Any, kinds: tuple[type, ...], wanted: str) -> None:
+    if not isinstance(result, kinds):
+        raise AgentError(f"the handler returned a {type(result).__name__}; return {wanted}", code="bad_result")
 
 
 def heartbeat_timeout_s(claim: Claim) -> float | None:

@@ -31,6 +31,7 @@ executor_agent("x-nonsense", executor="tests.executors:make_nonsense", max_attem
 executor_agent("x-nowhere", executor="tests.nowhere:Executor", max_attempts=1, **_SAID)
 executor_agent("x-updating", executor="tests.executors:Updating", max_attempts=2, **_SAID)
 executor_agent("x-snapshot", executor="tests.executors:Snapshot", **_SAID)
+executor_agent("x-replies", executor="tests.executors:HelloWorld", replies="message", **_SAID)
 executor_agent("x-talks", executor="tests.executors:Talks", **_SAID)
 executor_agent("x-slow", executor="tests.executors:Slow", **_SAID)
 executor_agent("x-stubborn", executor="tests.executors:Stubborn", **_SAID)
@@ -57,7 +58,7 @@ def said(task: WireTask) -> list[str]:
 
 def test_a_message_is_the_last_word_of_a_task_that_completes(system: OneProcess) -> None:
     """The executor is given by its class, by itself, or by what makes it."""
-    for name in ("x-hello", "x-instance", "x-factory"):
+    for name in ("x-hello", "x-instance", "x-factory", "x-replies"):
         task = whole(system.run(name, "hi"))
         assert task.status.state == TaskState.TASK_STATE_COMPLETED
         assert (task.status.message.parts[0].text, said(task)) == ("Hello World", ["Hello World"])

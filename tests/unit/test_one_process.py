@@ -41,6 +41,21 @@ async def last_word(ctx: Any) -> Message:
     return said
 
 
+@agent("replies", lane="io", description="Replies with a message.", replies="message", max_attempts=1)
+async def replies(ctx: Any) -> Any:
+    return {"text": "a text", "message": Message(parts=[Part(text="a message")]), "json": {}, "nothing": None}[ctx.text]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_agent_that_replies_with_messages_returns_one() -> None:
+    with one_process() as system:
+        tasks = [system.run("replies", text) for text in ("text", "message", "json", "nothing")]
+    for task, said in zip(tasks[:2], ("a text", "a message"), strict=True):
+        assert (task["status"], task["artifacts"]) == ("completed", [])
+        assert task["messages"][-1]["parts"] == [{"text": said}]
+    assert [task["error"]["code"] for task in tasks[2:]] == ["bad_result", "bad_result"]
+
+
 @pytest.mark.django_db(transaction=True)
 def test_what_a_handler_says_last_is_a_message_with_all_its_parts() -> None:
     with one_process() as system:
