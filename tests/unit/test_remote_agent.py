@@ -30,6 +30,8 @@ UPDATING = [f"updating{way}" for way in ("", "-rest", "-grpc", "-old", "-polled"
 for _name in [*UPDATING, "hello", "snapshot", "talks", "talks-polled", "slow", "slow-polled", "elsewhere", "moved"]:
     remote_agent(f"r-{_name}", url=f"{BASE}{_name}/", max_attempts=20, **_SAID)
 remote_agent("r-busy", url=f"{BASE}busy/.well-known/agent-card.json", max_attempts=3, **_SAID)
+_AGAIN = RetryPolicy(initial_s=0.01, codes=frozenset({"remote_failed"}))
+remote_agent("r-again", url=f"{BASE}updating/", max_attempts=3, **{**_SAID, "retry": _AGAIN})
 remote_agent("r-nobody", url="http://127.0.0.1:9/", max_attempts=2, **_SAID)
 remote_agent("r-stranger", url=f"{BASE}guarded/", **_SAID)
 remote_agent("r-guarded", url=f"{BASE}guarded/", bearer_from="TEST_REMOTE_TOKEN", **_SAID)
@@ -85,6 +87,13 @@ def test_every_end_of_a_remote_task_is_an_end_of_ours(system: OneProcess) -> Non
     assert {len(task["attempts"]) for task in tasks.values()} == {1}
 
 
+def test_a_remote_task_that_failed_is_begun_anew_if_the_policy_says_so(system: OneProcess) -> None:
+    task = system.run("r-again", "fails")
+    assert (task["error"]["code"], len(task["attempts"])) == ("remote_failed", 3)
+    assert [message["parts"][0]["text"] for message in task["messages"]].count("the printer is on fire") == 3
+    assert Task.objects.get().checkpoints.get().data["round"] == 3
+
+
 def test_a_remote_that_replies_with_a_message_completes_the_task_with_it(system: OneProcess) -> None:
     task = whole(system.run("r-hello", "hi"))
     assert (task.status.state, said(task)) == (TaskState.TASK_STATE_COMPLETED, ["Hello World"])
@@ -113,6 +122,13 @@ def test_a_cancel_of_ours_cancels_at_the_remote(system: OneProcess, tmp_path: Pa
     system.cancel(task_id)
     wait_for(lambda: executors.notes(there) == ["began", "cancel", "interrupted"], what="it is cancelled there")
     wait_for(TaskAttempt.objects.filter(released_at__isnull=False).exists, what="its slot is free")
+
+
+def test_what_runs_too_long_is_cancelled_at_the_remote(system: OneProcess, tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    task = system.ended(system.submit("r-slow", str(there), timeout_s=1))
+    assert (task["status"], task["error"]["code"]) == ("failed", "timeout")
+    assert executors.notes(there) == ["began", "cancel", "interrupted"]
 
 
 @pytest.mark.parametrize("name", ["r-slow", "r-slow-polled"])
