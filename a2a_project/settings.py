@@ -259,7 +259,7 @@ LOGGING = {
     "formatters": {"line": {"()": "tasks_app.logs.formatter"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": env.str("A2A_LOG_LEVEL", default="INFO")},
-    "loggers": {"httpx": {"level": "WARNING"}},
+    "loggers": {"httpx": {"level": "WARNING"}, "a2a.client": {"level": "WARNING"}},
 }
 
 UNFOLD = {

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 Handler = Callable[[Any], Any]
 #: The longest a handler may put its task off, in seconds: 30 days.
 SNOOZE_MAX_S = 30 * 86_400.0
+#: What an agent replies with.
+TASK, MESSAGE = "task", "message"
 #: A media type, or a pattern of some: ``text/*``.
 _MODE = re.compile(r"[\w.+*-]+/[\w.+*-]+")
 
@@ -33,18 +35,29 @@ _MODE = re.compile(r"[\w.+*-]+/[\w.+*-]+")
 class AgentError(Exception):
     """Raised by a handler to fail its task with a sentence the client may read.
 
-    ``code`` is a stable word for programs. Never put a patient's or a user's data into the sentence. With
-    ``retryable`` the task is tried again while attempts are left, after ``delay_s`` seconds if that is named, else
-    after the backoff of the agent's retry policy.
+    ``code`` is a stable word for programs. Never put a patient's or a user's data into the sentence, which may be an
+    A2A Message. With ``retryable`` the task is tried again while attempts are left, after ``delay_s`` seconds if that
+    is named, else after the backoff of the agent's retry policy.
     """
 
     def __init__(
-        self, message: str, *, code: str = "agent_error", retryable: bool = False, delay_s: float | None = None
+        self,
+        message: str | Message,
+        *,
+        code: str = "agent_error",
+        retryable: bool = False,
+        delay_s: float | None = None,
     ) -> None:
-        super().__init__(message)
+        super().__init__(_text(message))
+        #: The sentence, as it was given.
+        self.message = message
         self.code = code
         self.retryable = retryable
         self.delay_s = delay_s
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As of :class:`TurnEnd`."""
+        return type(self), self.args, {**vars(self), "message": str(self)}
 
 
 class Snooze(Exception):
@@ -66,8 +79,7 @@ class TurnEnd(Exception):
     status: ClassVar[TaskStatus]
 
     def __init__(self, message: str | Message = "") -> None:
-        text = message if isinstance(message, str) else " ".join(part.text for part in message.parts if part.text)
-        super().__init__(text or type(self).__name__)
+        super().__init__(_text(message) or type(self).__name__)
         self.message = message
 
     def __reduce__(self) -> tuple[type[TurnEnd], tuple[str]]:
@@ -99,6 +111,12 @@ class Rejected(TurnEnd):
     """The agent does not do this, and the task has ended. Not a failure: nothing broke, and nothing is tried again."""
 
     status = TaskStatus.REJECTED
+
+
+class Cancelled(TurnEnd):
+    """The agent has given the task up by itself, and it has ended. As with Rejected, nothing broke."""
+
+    status = TaskStatus.CANCELLED
 
 
 class UnknownAgent(LookupError):
@@ -160,6 +178,9 @@ class AgentSpec:
     ``max_running`` and ``dispatch_rate_per_s`` bound what is let through at once and per second, over all workers; an
     operator's ``QueueControl`` goes before both. ``resources`` are what a task needs if it does not ask for others.
 
+    ``replies`` is what a client gets for its message: the ``task``, or the one ``message`` that the handler returns, a
+    text or an A2A Message (A2A 1.0, section 3.1.1). The task is there all the same.
+
     ``extended_description`` and ``extended_skills`` stand in the card that authenticated callers get, the skills only
     for those who hold their scopes. ``extensions`` are those of A2A that the handler supports.
     """
@@ -188,6 +209,7 @@ class AgentSpec:
     dispatch_rate_per_s: float | None = None
     breaker: BreakerPolicy | None = None
     resources: Resources = field(default_factory=Resources)
+    replies: str = TASK
     _validator: Any = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -208,6 +230,8 @@ class AgentSpec:
                 raise ValueError(f"agent '{self.name}': {name} must be more than 0")
         if self.max_running is not None and self.max_running < 1:
             raise ValueError(f"agent '{self.name}': max_running must be at least 1")
+        if self.replies not in (TASK, MESSAGE):
+            raise ValueError(f"agent '{self.name}': replies must be '{TASK}' or '{MESSAGE}'")
 
     def _check_card(self) -> None:
         """What A2A requires of a card (section 4.4), and what its clients could not read."""
@@ -301,6 +325,11 @@ def agent(
         return handler
 
     return register
+
+
+def _text(message: str | Message) -> str:
+    """What it says in words."""
+    return message if isinstance(message, str) else " ".join(part.text for part in message.parts if part.text)
 
 
 def _place(handler: Handler) -> tuple[str, str]:

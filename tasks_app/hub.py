@@ -26,7 +26,7 @@ Latest = Callable[[list[UUID]], Awaitable[dict[UUID, int]]]
 
 @dataclass(slots=True)
 class _Followed:
-    """A task that is followed. ``events`` are its followers', each with whether it only waits for the task to settle."""
+    """A task that is followed. ``events`` are its followers', each with whether it waits for the task to settle."""
 
     id: UUID
     events: dict[asyncio.Event, bool] = field(default_factory=dict)

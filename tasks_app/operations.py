@@ -47,7 +47,7 @@ from tasks_app.engine import FollowUp, NewTask
 from tasks_app.push import operations as push
 from tasks_app.push.values import NewPush
 from tasks_app.reads import TaskRecord, Wanted
-from tasks_app.status import TERMINAL, TaskStatus
+from tasks_app.status import INTERRUPTED, TERMINAL, TaskStatus
 from tasks_app.waiting import waiting_for
 from tasks_app.web import web
 
@@ -156,9 +156,12 @@ def agent_at(name: str | None, tenant: Any) -> AgentSpec:
 
 
 async def send_message(call: Call, params: Params) -> SendMessageResponse | Submitted:
-    """Accepts the message. Answers when its task has ended or waits for its client, or at once if that is asked."""
+    """Accepts the message. Answers when its task has ended or waits for its client, or at once if that is asked.
+
+    Of an agent that replies with messages the answer is that message, and waits for it (section 3.2.2).
+    """
     asked = await _asked(call, params)
-    if asked.immediately:
+    if asked.immediately and call.spec.replies == "task":
         accepted = await _accept(call, asked)
         return accepted if isinstance(accepted, Submitted) else await _sent(call, accepted, asked)
     with web().hub.follow(asked.task_id, to_settle=True) as changed:
@@ -173,10 +176,13 @@ async def send_message(call: Call, params: Params) -> SendMessageResponse | Subm
 async def send_streaming_message(call: Call, params: Params) -> Items:
     """Accepts the message; the task first, then its events in order, until it has ended or needs input.
 
-    While it needs authorisation the stream stays open, since that may come by another way (section 7.6.1).
+    While it needs authorisation the stream stays open, since that may come by another way (section 7.6.1). Of an agent
+    that replies with messages, that message alone.
     """
     asked = await _asked(call, params)
     accepted = await _accept(call, asked)
+    if call.spec.replies == "message":
+        return _reply(call, accepted.task_id if isinstance(accepted, Submitted) else accepted, asked)
     if isinstance(accepted, Submitted):
         place = _Place(task_id=accepted.task_id, context_id=accepted.context_id, after=1, until=1, ends_at=ASKS)
         return _stream(Item(1, accepted), place)
@@ -406,7 +412,26 @@ async def _settled(
     record = await web().settled(wanted, wait_s=settings.A2A_BLOCKING_WAIT_S, changed=changed, new=new)
     if record is None:
         raise TaskNotFoundError(f"no task '{task_id}'")
-    return SendMessageResponse(task=await _task(record, asked.history_length))
+    return SendMessageResponse(**await _answer(call, record, asked))
+
+
+async def _answer(call: Call, record: TaskRecord, asked: Asked) -> dict[str, Any]:
+    """What answers a message: the agent's own, where it replies with messages and has, else the task; by its field."""
+    message = wire.reply(record) if call.spec.replies == "message" else None
+    return {"task": await _task(record, asked.history_length)} if message is None else {"message": message}
+
+
+async def _reply(call: Call, task_id: UUID, asked: Asked) -> Items:
+    """The one answer of a stream, once the task has settled."""
+    record = await _record(call, task_id, history=asked.history_length != 0)
+    if record.status not in TERMINAL | INTERRUPTED:
+        async for event in web().follow(task_id, after=record.generation):
+            if event is None:
+                yield None
+            elif event.kind == "status" and event.status in TERMINAL | INTERRUPTED:
+                break
+        record = await _record(call, task_id, history=asked.history_length != 0)
+    yield Item(record.generation, StreamResponse(**await _answer(call, record, asked)), settled=True)
 
 
 async def _record(call: Call, task_id: UUID, *, history: bool = True, artifacts: bool = True) -> TaskRecord:

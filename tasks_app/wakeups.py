@@ -1,7 +1,7 @@
 """The doorbell: Redis pub/sub that says «look», never what to see. Whoever waits polls as well, at most a second apart.
 
-Losing any of it costs latency only. Channels: ``a2a:dispatch`` rings the dispatcher, ``a2a:tasks`` whoever follows one of
-the tasks it names, ``a2a:worker:<name>`` a worker that must stop something.
+Losing any of it costs latency only. Channels: ``a2a:dispatch`` rings the dispatcher, ``a2a:tasks`` whoever follows one
+of the tasks it names, ``a2a:worker:<name>`` a worker that must stop something.
 """
 
 from __future__ import annotations

@@ -19,7 +19,8 @@ from typing import Any
 from a2a.types import Message, Part
 
 from tasks_app.agents import AgentError, Snooze, agent
-from tasks_app.policies import Resources, RetryPolicy
+from tasks_app.policies import BreakerPolicy, Resources, RetryPolicy
+from workers.adapters import executor_agent, remote_agent
 
 
 @agent("stubborn", lane="cpu", description="Works for a minute, whatever it is told.")
@@ -135,6 +136,15 @@ def waits_for_file(ctx: Any) -> str:
     return "there it is"
 
 
+@agent("coroutine-cpu", lane="cpu", description="Says what it does, as a coroutine in a process.", max_attempts=1)
+async def coroutine_cpu(ctx: Any) -> str:
+    for step in range(3):
+        await asyncio.sleep(0.15)  # longer than what is said may wait: then it is written at once
+        ctx.progress(step / 3, f"step {step}")
+        ctx.checkpoint("step", step)
+    return "done"
+
+
 def _burn() -> None:
     while True:
         pass
@@ -230,3 +240,32 @@ async def silent_io(ctx: Any) -> str:
     if ctx.attempt == 1:
         await asyncio.sleep(60)
     return f"attempt {ctx.attempt}"
+
+
+executor_agent("executor-slow", executor="tests.executors:Slow", description="Waits for a file.")
+executor_agent("executor-slow-cpu", executor="tests.executors:Slow", lane="cpu", description="Waits for a file.")
+executor_agent("executor-stubborn-cpu", executor="tests.executors:Stubborn", lane="cpu", description="Goes on.")
+
+#: A server of the tests (``tests/remotes.py``), which may be down; and this very system, over its own door.
+_REMOTE = os.environ.get("A2A_TEST_REMOTE", "http://127.0.0.1:9/")
+_ITSELF = f"http://127.0.0.1:{os.environ.get('A2A_PORT', '9')}/a2a"
+_PATIENT: dict[str, Any] = {"max_attempts": 50, "retry": RetryPolicy(initial_s=0.1, max_s=2)}
+
+remote_agent("remote-slow", url=f"{_REMOTE}slow/", description="Waits for a file, elsewhere.", **_PATIENT)
+remote_agent(
+    "remote-broken",
+    url=f"{_REMOTE}hello/",
+    description="Says hello, elsewhere, if that is there.",
+    breaker=BreakerPolicy(failures=3, window_s=60, open_s=1),
+    **_PATIENT,
+)
+remote_agent("itself-sleep", url=f"{_ITSELF}/sleep/", description="Sleeps, by way of this system's own door.")
+remote_agent("itself-asks", url=f"{_ITSELF}/asks/", description="Asks, by way of this system's own door.")
+
+
+@agent("asks", lane="io", description="Asks twice, in pieces.")
+async def asks(ctx: Any) -> None:
+    ctx.artifact(f"{ctx.text}\n", name="heard", append=ctx.turn > 1, last_chunk=ctx.turn > 2)
+    if ctx.turn < 3:
+        ctx.require_input(f"question {ctx.turn}")
+    ctx.say("thank you")

@@ -17,6 +17,7 @@ import httpx
 import psycopg
 
 from stack import Stack
+from stack.ports import find_free
 from stack.reset import reset
 from stack.scripts import read_procfile
 
@@ -60,6 +61,8 @@ class Live:
         self.database_url = self._env["DATABASE_URL"]
         self.ledger = ledger_of(stack.state_dir)
         self.scratch = Path(self._env["TMPDIR"])
+        #: Where agents that are declared as remote are looked for; nobody is there unless a test starts somebody.
+        self.remote_port = int(self._env["A2A_TEST_REMOTE"].rstrip("/").rpartition(":")[2])
         self.http = httpx.Client(base_url=stack.url, timeout=30)
 
     @classmethod
@@ -71,6 +74,7 @@ class Live:
             **TIMES,
             **AGENTS,
             LEDGER: str(ledger_of(state_dir)),
+            "A2A_TEST_REMOTE": f"http://127.0.0.1:{find_free()}/",
             "A2A_OPEN_MODE": "1",
             "A2A_PUSH_ALLOWED": "127.0.0.1",
             "TMPDIR": str(scratch),

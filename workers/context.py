@@ -47,6 +47,8 @@ class Recorder(Protocol):
 
     def keep(self, record: Record) -> None: ...
 
+    async def flush(self) -> None: ...
+
 
 class Context:
     """One attempt, as its handler sees it. Every method is safe to call from a coroutine: none waits long.
@@ -76,6 +78,11 @@ class Context:
     def context_id(self) -> str:
         """A2A's context: the conversation that the task belongs to."""
         return self._claim.context_id
+
+    @property
+    def client(self) -> str:
+        """Whose task it is, by name."""
+        return self._claim.client
 
     @property
     def turn(self) -> int:
@@ -138,6 +145,11 @@ class Context:
         self.heartbeat()
         return self._scratch.folder()
 
+    @property
+    def told_to_stop(self) -> bool:
+        """As :attr:`cancelled`, for those who watch over a handler: it is no sign of life."""
+        return self._recorder.lost
+
     def heartbeat(self) -> None:
         """Says that the handler is alive, for agents with a ``heartbeat_timeout_s``; so does any other call here."""
         self._recorder.alive()
@@ -166,6 +178,11 @@ class Context:
             raise ValueError(f"checkpoint name: must have 1 to {CHECKPOINT_NAME_CHARS} characters, none of them NUL")
         self._recorder.store(CheckpointRecord(name=name, data=_checkpoint_data(data)))
         self._checkpoints[name] = data
+
+    async def saved(self) -> None:
+        """Returns when all that was said before is in the database. Raises :class:`LeaseLost` when to stop."""
+        await self._recorder.flush()
+        self.check()
 
     def say(self, message: str | Message) -> None:
         """Sends the client a message, without changing the progress."""

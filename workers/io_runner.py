@@ -61,7 +61,7 @@ class IoRunner:
         if inspect.iscoroutine(result):
             result = await self._loop.handle(run.recorder, in_time(result, run.claim))
         with judged():
-            keep(context, result)
+            keep(run, context, result)
 
     def finish(self, run: Run, finish: Finish) -> None:
         """Begins to write the end; ``run.ending`` tells when it is written."""

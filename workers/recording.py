@@ -127,6 +127,10 @@ class CpuRecorder(_Gathered):
         with self._lock:
             return self._write(finish)
 
+    async def flush(self) -> None:
+        """Writes what waits: a coroutine of the cpu lane has its process for itself."""
+        self.write_rest()
+
     def write_rest(self) -> None:
         """Writes what waits, if anything does."""
         with self._lock:
@@ -235,15 +239,26 @@ class IoRecorder(_Gathered):
         if self._pending is None or self._pending.done():
             self._pending = asyncio.create_task(self._write_later())
 
+    async def flush(self) -> None:
+        """Writes what waits, if anything does."""
+        await asyncio.sleep(0)  # what was said just now is still on its way to be gathered
+        await self._disarm()
+        if self._records or self._unsure is not None:
+            await asyncio.shield(self._write(None))
+
     async def finish(self, finish: Finish) -> Written:
         """Writes the rest together with the end."""
         self._heartbeat_timeout_s = None  # the handler has ended
         # What it said last is still on its way to be gathered, if it was on this loop and has not awaited since.
         await asyncio.sleep(0)
+        await self._disarm()
+        return await self._write(finish)
+
+    async def _disarm(self) -> None:
+        """Who writes now need not be followed by the write that was to come."""
         if self._pending is not None:
             self._pending.cancel()
             await asyncio.wait([self._pending])
-        return await self._write(finish)
 
     async def _write_later(self) -> None:
         await asyncio.sleep(FLUSH_S)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 from uuid import UUID, uuid4
 
+from a2a.types import Message
 from billiard.process import current_process
 
 from tasks_app import agents, engine, metrics
@@ -57,6 +58,8 @@ class Run:
     scratch: Scratch
     #: What the handler raised.
     error: Exception | None = None
+    #: What it said last, by returning it: an A2A Message as protobuf bytes.
+    reply: bytes | None = None
     #: What it used, in the cpu lane, once it has stopped.
     usage: Usage = UNMEASURED
     #: In the io lane: its end on the way to the database.
@@ -106,7 +109,7 @@ class CpuRunner:
         handler, context = resolve(run)
         limits = limited(run.claim.resources, timeout_s=run.claim.timeout_s, scratch=run.scratch)
         with judged(run.claim.resources), self._measured(run), limits:
-            keep(context, _called(handler, context, run.claim))
+            keep(run, context, _called(handler, context, run.claim))
 
     @contextmanager
     def _measured(self, run: Run) -> Iterator[None]:
@@ -151,14 +154,13 @@ def finish_of(run: Run, error: BaseException) -> Finish:
 
 
 def _turn_ended(claim: Claim, error: TurnEnd) -> Finish:
-    """The end of a turn as its handler chose it: it waits for its client, or the task is rejected."""
-    said = storable(error.message) if isinstance(error.message, str) else error.message
-    message = agent_message(claim, said) if said else None
+    """The end of a turn as its handler chose it: it waits for its client, or the task is rejected or cancelled."""
+    message = agent_message(claim, sayable(error.message)) if error.message else None
     if error.status in INTERRUPTED:
         wait_s = agents.get(claim.agent).input_timeout_s
         return Finish(status=error.status, outcome=Outcome.INTERRUPTED, message=message, wait_s=wait_s, spend=False)
-    cause = {"code": "rejected", "message": storable(str(error))[:ERROR_CHARS]}
-    return Finish(status=error.status, outcome=Outcome.REJECTED, error=cause, message=message)
+    cause = {"code": error.status.value, "message": storable(str(error))[:ERROR_CHARS]}
+    return Finish(status=error.status, outcome=Outcome(error.status.value), error=cause, message=message)
 
 
 def _delay_s(claim: Claim, error: BaseException) -> float | None:
@@ -179,22 +181,25 @@ def _delay_s(claim: Claim, error: BaseException) -> float | None:
     return policy.delay_s(claim.spent, random.random()) if named is None else named  # noqa: S311 (no secret)
 
 
-def completed() -> Finish:
-    return Finish(status=TaskStatus.COMPLETED, outcome=Outcome.COMPLETED)
+def completed(run: Run) -> Finish:
+    return Finish(status=TaskStatus.COMPLETED, outcome=Outcome.COMPLETED, message=run.reply)
 
 
 def failed(run: Run, error: BaseException) -> Finish:
     """The end of an attempt whose handler raised."""
+    said: str | Message
     if isinstance(error, AgentError):
         code, text, trace = error.code, storable(str(error))[:ERROR_CHARS], ""
+        said = error.message if isinstance(error.message, Message) else text
     else:
         code, text = "handler_error", str(error) if isinstance(error, HandlerError) else described(error)
         trace = storable("".join(traceback.format_exception(error.__cause__ or error))[-TRACEBACK_CHARS:])
+        said = text
     return Finish(
         status=TaskStatus.FAILED,
         outcome=error.outcome if isinstance(error, LimitReached) else Outcome.FAILED,
         error={"code": code, "message": text},
-        message=agent_message(run.claim, text),
+        message=agent_message(run.claim, said),
         traceback=trace,
     )
 
@@ -261,6 +266,11 @@ def described(error: BaseException) -> str:
     return storable(f"{type(error).__name__}: {text}")[:ERROR_CHARS]
 
 
+def sayable(message: str | Message) -> str | Message:
+    """What a message may hold: a text as it can be stored, or an A2A Message as it is."""
+    return storable(message) if isinstance(message, str) else message
+
+
 def storable(text: str) -> str:
     """Without what PostgreSQL's text cannot hold: NUL and lone surrogates."""
     return text.replace("\x00", "").encode("utf-8", "replace").decode()
@@ -293,13 +303,29 @@ def resolve(run: Run) -> tuple[agents.Handler, Context]:
     return handler, Context(run.claim, run.recorder, run.scratch)
 
 
-def keep(context: Context, result: Any) -> None:
-    """What a handler returns is its artifact, unless it returns nothing."""
-    if result is not None:
-        if not isinstance(result, bytes | str | dict | list):
-            kind = type(result).__name__
-            raise AgentError(f"the handler returned a {kind}; return text, bytes, JSON or nothing", code="bad_result")
+def keep(run: Run, context: Context, result: Any) -> None:
+    """What a handler returns is its artifact, or what it says last if it is a Message; it may return nothing.
+
+    An agent that replies with messages returns one, or a text as one.
+    """
+    if agents.get(run.claim.agent).replies == agents.MESSAGE:
+        _check_kind(result, (Message, str), "text or a Message")
+        _say_last(run, context, result)
+    elif isinstance(result, Message):
+        _say_last(run, context, result)
+    elif result is not None:
+        _check_kind(result, (bytes, str, dict, list), "text, bytes, JSON, a Message or nothing")
         context.result(result)
+
+
+def _say_last(run: Run, context: Context, message: str | Message) -> None:
+    context.check()
+    run.reply = agent_message(run.claim, sayable(message))
+
+
+def _check_kind(result: Any, kinds: tuple[type, ...], wanted: str) -> None:
+    if not isinstance(result, kinds):
+        raise AgentError(f"the handler returned a {type(result).__name__}; return {wanted}", code="bad_result")
 
 
 def heartbeat_timeout_s(claim: Claim) -> float | None:

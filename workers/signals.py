@@ -8,6 +8,7 @@ resort: leases and the sweep close every gap.
 from __future__ import annotations
 
 import logging
+import os
 from typing import Any
 from uuid import UUID
 
@@ -87,6 +88,8 @@ def forget_what_was_forked(**_: Any) -> None:
     It ends with its parent, which is Celery's doing: it would work on unseen, and then wait for ever for jobs.
     """
     procs.adopt_orphans()
+    # A coroutine in the cpu lane has the process for itself: it may wait for the database as a function would.
+    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
     bell.reset()
     connections.close_all()
     metrics.become_child(runner.child_index())
@@ -135,7 +138,7 @@ def claim(sender: Any, task: Any, args: Any, **_: Any) -> None:
 def complete(sender: Any, **_: Any) -> None:
     run = getattr(sender.request, "a2a_run", None)
     if run is not None:
-        node.current().runner.finish(run, runner.completed())
+        node.current().runner.finish(run, runner.completed(run))
 
 
 @task_failure.connect

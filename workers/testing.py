@@ -67,6 +67,11 @@ class OneProcess:
         assert reply.status_code == 200, reply.content.decode()  # noqa: S101
         return self.ended(task_id, timeout_s=timeout_s)
 
+    def cancel(self, task_id: str) -> None:
+        """Cancels the task, as its client. Raises AssertionError if it had ended."""
+        reply = self._http.post(f"/api/v1/tasks/{task_id}/cancel/", secure=True)
+        assert reply.status_code == 200, reply.content.decode()  # noqa: S101
+
     def ended(self, task_id: str, *, timeout_s: float = 30.0) -> dict[str, Any]:
         """The task, as REST gives it, once it has ended or waits for its client.
 

@@ -58,6 +58,8 @@ class Cycle:
 
     def alive(self) -> None: ...
 
+    async def flush(self) -> None: ...
+
     def keep(self, record: Any) -> None:
         self.records.append(record)
 

@@ -75,6 +75,19 @@ def task(record: TaskRecord, *, history_length: int | None = None, waiting: Sequ
     )
 
 
+def reply(record: TaskRecord) -> Message | None:
+    """The message that stands for the task, where its agent replies with messages; None unless it has completed.
+
+    It names no task (A2A 1.0, section 3.1.1: it is the whole answer); under our extension it tells which one it was.
+    """
+    if record.status != TaskStatus.COMPLETED or record.status_message is None:
+        return None
+    message: Message = Message.FromString(record.status_message)
+    message.ClearField("task_id")
+    message.metadata.update({URI: {"task_id": str(record.id)}})
+    return message
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submitted:
     """A task as it stands right after it was accepted: every submit answers with it, so it is not read back.

@@ -43,7 +43,8 @@ class Claim:
 
     ``turn`` counts the client's messages from 1; ``history`` is what both sides said before this turn, oldest first.
     ``spent`` of ``max_attempts`` attempts are used up in this turn, without this one. ``checkpoints`` are the earlier
-    attempts'. ``accepted_output_modes`` are the media types that the client takes; empty if it did not say.
+    attempts'. ``accepted_output_modes`` are the media types that the client takes; empty if it did not say. ``client``
+    is whose task it is, by name.
     """
 
     task_id: UUID
@@ -69,6 +70,7 @@ class Claim:
     turn: int = 1
     history: tuple[bytes, ...] = ()
     accepted_output_modes: tuple[str, ...] = ()
+    client: str = ""
 
 
 _COLUMNS = """
@@ -76,7 +78,13 @@ _COLUMNS = """
     task.timeout_at, task.run_after, task.started_at, task.spent, task.max_attempts, task.consumed_seq,
     task.turn_generation
 """
-_REQUEST = "request.message, request.parameters, request.metadata, request.resources, request.accepted_output_modes"
+_REQUEST = """
+    request.message, request.parameters, request.metadata, request.resources, request.accepted_output_modes, client.name
+"""
+_JOINED = """
+    JOIN tasks_app_taskrequest request ON request.task_id = task.id
+    JOIN tasks_app_client client ON client.id = task.client_id
+"""
 
 CLAIM = f"""
 WITH item AS (
@@ -92,7 +100,7 @@ WITH item AS (
     WHERE task.id = item.task_id AND task.epoch = item.epoch AND {ADMITTED}
       AND (%(agents)s::text[] IS NULL OR task.agent = ANY(%(agents)s::text[]))
       AND task.memory_mb <= %(memory_mb)s AND task.cores <= %(cores)s AND task.disk_mb <= %(disk_mb)s
-    RETURNING {_COLUMNS}, task.epoch, task.generation, item.worker, item.pid
+    RETURNING {_COLUMNS}, task.client_id, task.epoch, task.generation, item.worker, item.pid
 ), attempt AS (
     INSERT INTO tasks_app_taskattempt
         (id, task_id, agent, number, epoch, worker, pid, claimed_at, lease_expires_at, traceback)
@@ -103,13 +111,13 @@ WITH item AS (
     SELECT id, generation, 'status', 'running', 0, attempt, now() FROM won
 )
 SELECT {_COLUMNS}, {_REQUEST}
-FROM won task JOIN tasks_app_taskrequest request ON request.task_id = task.id
+FROM won task {_JOINED}
 """  # noqa: S608 (only constants are put in)
 
 # The same execution asking again (its first answer was lost with the connection) gets the same claim.
 HELD = f"""
 SELECT {_COLUMNS}, {_REQUEST}
-FROM tasks_app_task task JOIN tasks_app_taskrequest request ON request.task_id = task.id
+FROM tasks_app_task task {_JOINED}
 WHERE task.id = ANY(%(task_id)s::uuid[]) AND task.lease_id = ANY(%(attempt_id)s::uuid[])
 """  # noqa: S608
 
@@ -253,6 +261,7 @@ def _claim(row: tuple[Any, ...]) -> Claim:
         metadata=decoded(row[17]),
         resources=_resources(decoded(row[18])),
         accepted_output_modes=tuple(row[19]),
+        client=row[20],
     )
 
 

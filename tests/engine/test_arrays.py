@@ -80,7 +80,7 @@ def test_a_claim_finds_its_rows_by_their_ids_on_a_table_without_statistics_too(o
         cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE claiming({marks})", values)
         plan = cursor.fetchall()[0][0][0]["Plan"]
         cursor.execute("DEALLOCATE claiming")
-    assert _indexes(plan) == {"tasks_app_task_pkey", "tasks_app_taskrequest_pkey"}
+    assert _indexes(plan) == {"tasks_app_task_pkey", "tasks_app_taskrequest_pkey", "tasks_app_client_pkey"}
 
 
 def _indexes(plan: dict[str, Any]) -> set[str]:

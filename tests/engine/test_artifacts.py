@@ -46,6 +46,9 @@ class Said:
 
     store = keep = add
 
+    async def flush(self) -> None:
+        self.write()
+
     def write(self, finish: Finish | None = None) -> None:
         records, self._records = self._records, []
         assert self._factory.write(self._claim, *records, finish=finish).accepted

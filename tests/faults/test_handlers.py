@@ -53,6 +53,14 @@ def test_a_coroutine_that_swallows_its_cancellation_is_fenced_and_reported_and_h
     assert live.task(task_id)["status"] == "cancelled"
 
 
+def test_a_coroutine_in_the_cpu_lane_says_what_it_does(live: Live) -> None:
+    """Django refuses its connection to a thread with an event loop; that process has nothing else to do."""
+    task = live.ended(live.submit("coroutine-cpu"))
+    assert (task["error"], task["status"]) == (None, "completed")
+    said = [message["parts"][0]["text"] for message in task["messages"][1:]]
+    assert (said, task["checkpoints"][0]["name"]) == (["step 0", "step 1", "step 2"], "step")
+
+
 def test_a_handler_that_ignores_its_timeout_is_killed_and_its_task_has_failed(live: Live) -> None:
     task_id = live.submit("stubborn", timeout_s=1)
     task = live.ended(task_id)

@@ -78,6 +78,12 @@ def test_functions_of_the_same_name_in_two_modules_are_two() -> None:
         agent("mine", lane="io", description="Theirs.")(handler_elsewhere)
 
 
+def test_an_agent_replies_with_a_task_or_a_message() -> None:
+    assert (spec().replies, spec(replies="message").replies) == ("task", "message")
+    with pytest.raises(ValueError, match="replies"):
+        spec(replies="letter")
+
+
 def test_a_lane_that_is_none_is_refused() -> None:
     with pytest.raises(ValueError, match="gpu"):
         agent("mine", lane="gpu", description="Mine.")(handler)

@@ -13,7 +13,7 @@ import pytest
 from a2a.types import Artifact, Message, Part, Role, TaskArtifactUpdateEvent
 
 from tasks_app.a2a.extension import put_skill
-from tasks_app.agents import AgentError, AuthRequired, InputRequired, Rejected, TurnEnd
+from tasks_app.agents import AgentError, AuthRequired, Cancelled, InputRequired, Rejected, TurnEnd
 from tasks_app.engine import ArtifactRecord, CheckpointRecord, Claim, Note, Record
 from tests.protocol.doors import nested
 from workers.context import Context, LeaseLost
@@ -26,6 +26,7 @@ class Recorder:
     def __init__(self) -> None:
         self.lost = False
         self.signs = 0
+        self.flushed = 0
         self.records: list[Record] = []
 
     def alive(self) -> None:
@@ -35,6 +36,9 @@ class Recorder:
         self.records.append(record)
 
     store = keep = add
+
+    async def flush(self) -> None:
+        self.flushed = len(self.records)
 
 
 @pytest.fixture
@@ -95,12 +99,18 @@ def test_to_require_something_ends_the_turn(ctx: Context, recorder: Recorder, me
         ctx.require_input(message)
 
 
-@pytest.mark.parametrize("end", [InputRequired, AuthRequired, Rejected])
+@pytest.mark.parametrize("end", [InputRequired, AuthRequired, Rejected, Cancelled])
 def test_the_end_of_a_turn_crosses_to_the_workers_parent_as_its_text(end: type[TurnEnd]) -> None:
     for message, text in (("a", "a"), (Message(parts=[Part(text="a"), Part(url="b")]), "a")):
         copy = pickle.loads(pickle.dumps(end(message)))  # noqa: S301 (its own)
         assert (type(copy), str(copy)) == (end, text)
     assert pickle.loads(pickle.dumps(end(Message(parts=[Part(url="b")])))).args  # noqa: S301
+
+
+def test_an_error_crosses_to_the_workers_parent_with_all_but_the_message_that_it_was_given() -> None:
+    error = AgentError(Message(parts=[Part(text="a"), Part(url="b")]), code="c", retryable=True, delay_s=1.5)
+    copy = pickle.loads(pickle.dumps(error))  # noqa: S301 (its own)
+    assert (type(copy), str(copy), copy.code, copy.retryable, copy.delay_s) == (AgentError, "a", "c", True, 1.5)
 
 
 @pytest.mark.parametrize("message", ["", Message()])
@@ -242,6 +252,16 @@ def test_an_artifact_of_the_handlers_own_that_cannot_be_stored_is_its_error(
 def test_data_nested_too_deep_is_the_handlers_error(ctx: Context) -> None:
     with pytest.raises(ValueError, match="deep"):
         ctx.artifact(nested(120), name="a")
+
+
+async def test_a_coroutine_waits_until_what_it_said_is_saved(ctx: Context, recorder: Recorder) -> None:
+    ctx.checkpoint("page", 8)
+    await ctx.saved()
+    assert recorder.flushed == 1
+    recorder.lost = True
+    assert ctx.told_to_stop
+    with pytest.raises(LeaseLost):
+        await ctx.saved()
 
 
 def test_after_its_lease_was_lost_a_handler_says_nothing_more(ctx: Context, recorder: Recorder) -> None:

@@ -10,7 +10,7 @@ import pytest
 from a2a.types import Message, Part
 
 from artifacts_app.models import ArtifactChunk
-from tasks_app.agents import AuthRequired, Rejected, agent
+from tasks_app.agents import AgentError, AuthRequired, Cancelled, Rejected, agent
 from tasks_app.models import Outcome, TaskAttempt
 from workers.testing import one_process
 
@@ -31,6 +31,40 @@ def talks(ctx: Any) -> dict[str, Any] | None:
 @agent("talks-io", lane="io", description="The same, as a coroutine.")
 async def talks_io(ctx: Any) -> dict[str, Any] | None:
     return talks(ctx)  # type: ignore[no-any-return]
+
+
+@agent("last-word", lane="io", description="Ends by what it returns or raises.", max_attempts=1)
+async def last_word(ctx: Any) -> Message:
+    said = Message(parts=[Part(text=f"goodbye, {ctx.client}"), Part(url="https://example.org/bye")])
+    if ctx.text:
+        raise {"cancel": Cancelled(said), "fail": AgentError(said, code="sad")}[ctx.text]
+    return said
+
+
+@agent("replies", lane="io", description="Replies with a message.", replies="message", max_attempts=1)
+async def replies(ctx: Any) -> Any:
+    return {"text": "a text", "message": Message(parts=[Part(text="a message")]), "json": {}, "nothing": None}[ctx.text]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_agent_that_replies_with_messages_returns_one() -> None:
+    with one_process() as system:
+        tasks = [system.run("replies", text) for text in ("text", "message", "json", "nothing")]
+    for task, said in zip(tasks[:2], ("a text", "a message"), strict=True):
+        assert (task["status"], task["artifacts"]) == ("completed", [])
+        assert task["messages"][-1]["parts"] == [{"text": said}]
+    assert [task["error"]["code"] for task in tasks[2:]] == ["bad_result", "bad_result"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_a_handler_says_last_is_a_message_with_all_its_parts() -> None:
+    with one_process() as system:
+        tasks = [system.run("last-word", text) for text in ("", "cancel", "fail")]
+    assert [task["status"] for task in tasks] == ["completed", "cancelled", "failed"]
+    assert [task["error"] and task["error"]["code"] for task in tasks] == [None, "cancelled", "sad"]
+    for task in tasks:
+        assert [*task["messages"][1]["parts"]] == [{"text": "goodbye, local"}, {"url": "https://example.org/bye"}]
+        assert task["artifacts"] == []
 
 
 @pytest.mark.django_db(transaction=True)

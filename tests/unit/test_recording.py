@@ -12,7 +12,7 @@ from django.db import OperationalError
 
 from tasks_app import engine
 from tasks_app.engine import CheckpointRecord, Claim, Finish, Note, Write, Written
-from tasks_app.models import Outcome, Task, TaskEvent
+from tasks_app.models import Checkpoint, Outcome, Task, TaskEvent
 from tasks_app.status import TaskStatus
 from tests.factory import Factory, generations
 from workers import recording
@@ -118,6 +118,23 @@ def test_what_a_coroutine_says_last_is_written_with_its_end(factory: Factory, lo
 
     assert on(loop, handle()).generation == 5
     assert progress(recorder.claim) == [0.5]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_coroutine_may_wait_until_what_it_said_is_written(
+    factory: Factory, loop: IoLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recording, "FLUSH_S", 60.0)
+    recorder = IoRecorder(factory.claimed(), loop)
+
+    async def handle() -> None:
+        recorder.store(CHECKPOINT)
+        await recorder.flush()
+        await recorder.flush()
+
+    on(loop, handle())
+    assert Checkpoint.objects.get(task_id=recorder.claim.task_id).data == 7
+    assert generations(recorder.claim.task_id) == [1, 2, 3]
 
 
 @pytest.mark.django_db(transaction=True)

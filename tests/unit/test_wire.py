@@ -75,6 +75,21 @@ def test_the_history_is_the_newest_messages_and_never_fewer_than_there_are(lengt
     assert "".join(said.message_id for said in wire.task(record(), history_length=length).history) == ids
 
 
+def test_the_reply_of_a_task_is_its_last_message_and_tells_which_task_it_was() -> None:
+    said = Message(message_id="m", task_id="t", context_id="c", parts=[Part(text="done")], metadata={"a": 1})
+    completed = record(status=TaskStatus.COMPLETED, status_message=said.SerializeToString())
+    made = wire.reply(completed)
+    assert made is not None
+    assert (made.message_id, made.task_id, made.context_id, made.parts[0].text) == ("m", "", "c", "done")
+    assert MessageToDict(made.metadata) == {"a": 1.0, extension.URI: {"task_id": str(completed.id)}}
+
+
+@pytest.mark.parametrize("status", sorted(set(TaskStatus) - {TaskStatus.COMPLETED}))
+def test_a_task_that_has_not_completed_has_no_reply(status: TaskStatus) -> None:
+    said = Message(message_id="m", parts=[Part(text="not yet")]).SerializeToString()
+    assert wire.reply(record(status=status, status_message=said)) is None
+
+
 def test_the_clients_metadata_comes_back_beside_ours() -> None:
     task = wire.as_dict(wire.task(record(metadata={"study": {"ids": [1, None, "x", True]}, "generation": "theirs"})))
     assert task["metadata"]["study"] == {"ids": [1.0, None, "x", True]}
