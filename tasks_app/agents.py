@@ -178,6 +178,8 @@ class AgentSpec:
     ``max_running`` and ``dispatch_rate_per_s`` bound what is let through at once and per second, over all workers; an
     operator's ``QueueControl`` goes before both. ``resources`` are what a task needs if it does not ask for others.
 
+    ``takes_urls``: a part may be a URL, which the handler fetches itself if it wants what is there; others are refused.
+
     ``replies`` is what a client gets for its message: the ``task``, or the one ``message`` that the handler returns, a
     text or an A2A Message (A2A 1.0, section 3.1.1). The task is there all the same.
 
@@ -209,6 +211,7 @@ class AgentSpec:
     dispatch_rate_per_s: float | None = None
     breaker: BreakerPolicy | None = None
     resources: Resources = field(default_factory=Resources)
+    takes_urls: bool = False
     replies: str = TASK
     _validator: Any = field(default=None, init=False, repr=False, compare=False)
 

@@ -175,8 +175,8 @@ def ask_for(skill: str, *, caller: Caller, spec: AgentSpec, message: Message, pa
 def _check_content(spec: AgentSpec, message: Message) -> None:
     for index, part in enumerate(message.parts):
         field = f"message.parts[{index}]"
-        if part.WhichOneof("content") == "url":
-            raise unsupported_content(f"{field}.url", "files by URL are not fetched yet; send the bytes as raw")
+        if part.WhichOneof("content") == "url" and not spec.takes_urls:
+            raise unsupported_content(f"{field}.url", "this agent fetches nothing; send the bytes as raw")
         if not spec.accepts(part.media_type):
             modes = ", ".join(spec.input_modes)
             raise unsupported_content(f"{field}.mediaType", f"'{part.media_type[:100]}' is none of {modes}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -10,7 +11,7 @@ import pytest
 from a2a.types import Message
 from google.protobuf.json_format import ParseDict
 
-from tasks_app import engine
+from tasks_app import agents, engine
 from tasks_app.engine import ArtifactRecord, Chunk, Finish, Note
 from tasks_app.models import Client, Outcome, Task
 from tasks_app.models.client import LOCAL_CLIENT
@@ -434,3 +435,18 @@ def test_a_stream_follows_an_answer_to_the_end_of_its_turn(binding: Binding, loc
     assert events[-1].data["statusUpdate"]["status"]["state"] == "TASK_STATE_COMPLETED"
     generations = [generation(event.data) for event in events]
     assert generations == list(range(generations[0], generations[0] + len(events)))
+
+
+@pytest.mark.parametrize("takes", [False, True])
+def test_a_part_may_be_a_url_where_the_agent_takes_them(
+    binding: Binding, local: Factory, monkeypatch: pytest.MonkeyPatch, takes: bool
+) -> None:
+    spec = copy(agents.get("sleep"))
+    object.__setattr__(spec, "takes_urls", takes)
+    monkeypatch.setitem(agents._registry, "sleep", spec)
+    said = {"message": message(parts=[{"url": "https://example.org/a.png", "mediaType": "image/png"}]), **IMMEDIATELY}
+    if takes:
+        task = binding.call("SendMessage", said, agent="sleep")["task"]
+        assert task["history"][0]["parts"][0]["url"] == "https://example.org/a.png"
+    else:
+        refuses(binding, "ContentTypeNotSupported", "SendMessage", said, agent="sleep")

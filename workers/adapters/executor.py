@@ -36,7 +36,7 @@ def executor_agent(
         return await execution.run(ctx, await one.get(), watched=lane is Lane.CPU)
 
     handle.__qualname__ = f"executor_agent({executor})"  # two agents of a name are told apart by it
-    fields = {**_described(card), **options}
+    fields = {"takes_urls": True, **_described(card), **options}
     agent(name, lane=lane, **fields)(handle)
 
 

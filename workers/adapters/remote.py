@@ -73,4 +73,4 @@ def remote_agent(
         return await conversation.run(ctx, remote)
 
     handle.__qualname__ = f"remote_agent({url})"  # two agents of a name are told apart by it
-    agent(name, lane=Lane.IO, description=description, **options)(handle)
+    agent(name, lane=Lane.IO, description=description, **{"takes_urls": True, **options})(handle)
