@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
+from uuid import uuid4
 
 from celery import Celery, current_app
 from celery.contrib.testing.worker import TestWorkController
@@ -20,9 +21,11 @@ from django.test import Client, override_settings
 from tasks_app.brokers.options import transport_options
 from tasks_app.control import look
 from tasks_app.dispatch.loop import Dispatcher
+from tasks_app.dispatch.publisher import Publisher
 from tasks_app.dispatch.queues import queue_names
+from tasks_app.engine import Hint
 from tasks_app.models import Worker
-from tasks_app.status import INTERRUPTED, TERMINAL, Lane
+from tasks_app.status import INTERRUPTED, TERMINAL, Lane, Priority
 from workers import node
 from workers.heartbeat import Heartbeat
 from workers.io_pool import TaskPool
@@ -139,7 +142,10 @@ def _worker(app: Celery, running: IoLoop, runner: IoRunner, scratch: ScratchRoot
         yield
     finally:
         state.should_stop = 0  # type: ignore[assignment]  # the exit code
-        app.control.broadcast("ping")  # it looks when it has received something, or every two seconds
+        # It looks when it has received something, or every two seconds, and then waits for one thing more: here hints
+        # that no task stands behind.
+        nothing = Hint(task_id=uuid4(), epoch=0, lane=Lane.IO, priority=Priority.LOW, agent="")
+        Publisher(app).publish([nothing, nothing])
         for beat in beats:
             beat.retire(Worker.State.OFFLINE)
             beat.end()
