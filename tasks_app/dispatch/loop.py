@@ -30,6 +30,9 @@ BATCH_MAX = 500
 SERVED_MAX = 10_000
 #: The shortest it sleeps until a task is due.
 SHORTEST_S = 0.005
+#: So long after a round began the next one begins at the earliest. What comes meanwhile goes together, also through the
+#: broker and the workers' statements; what comes alone comes later than that, and waits for nothing.
+PACE_S = 0.006
 
 
 class Dispatcher:
@@ -44,6 +47,7 @@ class Dispatcher:
         self._served: dict[int, float] = {}
         self._looked_at = 0.0
         self._due_at = 0.0
+        self._began_at = 0.0
         #: The most urgent priority of what was submitted since the last round.
         self._newest: int = Priority.LOW
         self._stop = threading.Event()
@@ -74,7 +78,9 @@ class Dispatcher:
 
     def step(self) -> None:
         """One round: hears what happened, looks around when due, admits what there is room for."""
+        self._stop.wait(max(0.0, self._began_at + PACE_S - time.monotonic()))
         self._hear()
+        self._began_at = time.monotonic()
         looks = time.monotonic() - self._looked_at >= POLL_S
         if looks:
             self._look()
