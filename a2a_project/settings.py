@@ -82,6 +82,10 @@ A2A_SHUTDOWN_GRACE_S = env.float("A2A_SHUTDOWN_GRACE_S", default=1.0)
 #: How long a handler that was told to stop may go on: then its process is killed, or a coroutine reported.
 A2A_STOP_GRACE_S = env.float("A2A_STOP_GRACE_S", default=5.0)
 
+# --- Turns ------------------------------------------------------------------------------------------------------------
+#: How many messages may wait for the turns of one task; more are refused with 429.
+A2A_MAX_UNREAD = env.int("A2A_MAX_UNREAD", default=100)
+
 # --- Retention (days; 0 keeps for ever) -------------------------------------------------------------------------------
 #: How long completed, cancelled and rejected tasks are kept after their end, with all that belongs to them.
 A2A_KEEP_DAYS = env.float("A2A_KEEP_DAYS", default=30.0)
@@ -138,6 +142,8 @@ for _name, _value in {
 A2A_WEB_POOL_SIZE = env.int("A2A_WEB_POOL_SIZE", default=8)
 if env.bool("A2A_DB_POOL", default=False):
     DATABASES["default"]["OPTIONS"]["pool"] = {"min_size": 1, "max_size": A2A_WEB_POOL_SIZE}
+    # So that what the server closed is replaced when it is next asked for, not found out by a request.
+    DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 else:
     DATABASES["default"]["CONN_MAX_AGE"] = None
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from a2a.types import Message
+from django.conf import settings
 
 from tasks_app import agents
 from tasks_app.a2a import extension, parse
@@ -136,13 +137,20 @@ def follow_up(
 
 
 def delivered(result: Delivered) -> Delivered:
-    """What was delivered, if it was. Raises TaskNotFoundError, InvalidParamsError or UnsupportedOperationError."""
+    """What was delivered, if it was.
+
+    Raises TaskNotFoundError, InvalidParamsError, UnsupportedOperationError or, where too many messages wait for the
+    task's turns, ResourceExhaustedError.
+    """
     if result.missing:
         raise TaskNotFoundError(f"no task '{result.task_id}'")
     if result.conflict:
         raise invalid("message.messageId", "was used before, for another message to this task")
     if result.ended:
         raise UnsupportedOperationError(f"task {result.task_id} has ended: {result.status}; it takes no message")
+    if result.full:
+        waiting = f"at most {settings.A2A_MAX_UNREAD} messages may wait for the turns of a task"
+        raise ResourceExhaustedError("unread_messages", waiting, retry_after_s=QUEUE_RETRY_S)
     return result
 
 

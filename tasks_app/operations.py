@@ -65,6 +65,8 @@ READS = frozenset(
 )
 #: Where the stream of a message ends: its turn is over, and the client's next one needs a request of its own.
 ASKS = frozenset({TaskStatus.INPUT_REQUIRED})
+#: How many tasks a message may refer to: each is looked at, and given to the handler.
+REFERENCES_MAX = 100
 #: With what a stream of A2A 0.3 ends, whatever it is of.
 SETTLED = TERMINAL | ASKS
 
@@ -187,18 +189,20 @@ async def send_streaming_message(call: Call, params: Params) -> Items:
         place = _Place(task_id=accepted.task_id, context_id=accepted.context_id, after=1, until=1, ends_at=ASKS)
         return _stream(Item(1, accepted), place)
     record = await _record(call, accepted, history=asked.history_length != 0)
-    first = Item(record.generation, StreamResponse(task=await _task(record, asked.history_length)))
-    return _stream_of(call, record, first, ends_at=ASKS)
+    return await _stream_of(call, record, asked.history_length, ends_at=ASKS)
 
 
-async def subscribe_to_task(call: Call, params: Params) -> Items:
-    """The task as it is, then its events in order, until it has ended; or the events after ``call.after``."""
+async def subscribe_to_task(call: Call, params: Params, *, ends_at: frozenset[TaskStatus] = frozenset()) -> Items:
+    """The task as it is, then its events in order, until it has ended; or the events after ``call.after``.
+
+    Also until it is in one of the states ``ends_at``, if it is in none of them since then.
+    """
     request = parse.proto(params, SubscribeToTaskRequest(), path="params")
-    record = await _record(call, _task_id(request))
+    whole = call.after is None
+    record = await _record(call, _task_id(request), history=whole, artifacts=whole)
     if record.status in TERMINAL and (call.after is None or call.after >= record.generation):
         raise UnsupportedOperationError(f"task {record.id} has ended: there is nothing to subscribe to")
-    first = Item(record.generation, StreamResponse(task=await _task(record, None)))
-    return _stream_of(call, record, first, ends_at=frozenset())
+    return await _stream_of(call, record, None, ends_at=ends_at)
 
 
 async def get_task(call: Call, params: Params) -> Task:
@@ -332,6 +336,8 @@ async def _follow_up(call: Call, message: Message, modes: tuple[str, ...]) -> Fo
 
 async def _check_references(call: Call, message: Message) -> None:
     """Raises InvalidParamsError unless the client may see every task that it refers to (section 13.1)."""
+    if len(message.reference_task_ids) > REFERENCES_MAX:
+        raise invalid("message.referenceTaskIds", f"must name at most {REFERENCES_MAX} tasks")
     ids = [parse.uuid(text) for text in message.reference_task_ids]
     seen = (
         await web().read(reads.owned, [known for known in ids if known], client_id=call.caller.client_id) if ids else ()
@@ -390,7 +396,9 @@ async def _stream(first: Item | None, place: _Place) -> Items:
             return
 
 
-def _stream_of(call: Call, record: TaskRecord, first: Item, *, ends_at: frozenset[TaskStatus]) -> Items:
+async def _stream_of(
+    call: Call, record: TaskRecord, history_length: int | None, *, ends_at: frozenset[TaskStatus]
+) -> Items:
     """The task as it is and what comes after; or the events after the one that the client names."""
     after = record.generation if call.after is None else min(call.after, record.generation)
     place = _Place(
@@ -401,7 +409,10 @@ def _stream_of(call: Call, record: TaskRecord, first: Item, *, ends_at: frozense
         ends_at=ends_at,
         ended=after == record.generation and record.status in TERMINAL | ends_at,
     )
-    return _stream(first if call.after is None else None, place)
+    if call.after is not None:
+        return _stream(None, place)
+    task = await _task(record, history_length)
+    return _stream(Item(record.generation, StreamResponse(task=task), record.status in SETTLED), place)
 
 
 async def _settled(

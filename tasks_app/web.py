@@ -30,6 +30,8 @@ P = ParamSpec("P")
 _ENDS = TERMINAL | INTERRUPTED
 #: How long a stream says nothing, in seconds.
 KEEP_ALIVE_S = 15.0
+#: How many callers are identified at once at most, each in a thread of its own: those who do not know a key wait.
+IDENTIFY_AT_ONCE = 8
 #: How many tasks are read in one statement at most: each may have large artifacts.
 READ_TOGETHER = 32
 
@@ -51,6 +53,7 @@ class Web:
         self._pool: AsyncConnectionPool[AsyncConnection] | None = None
         self._opening = asyncio.Lock()
         self._throttle = AsyncThrottle()
+        self._identifying = asyncio.Semaphore(IDENTIFY_AT_ONCE)
         self.hub = Hub(self._latest)
 
     async def close(self) -> None:
@@ -65,8 +68,11 @@ class Web:
         """Who asks. Raises :class:`tasks_app.authentication.Unauthenticated`."""
         caller = remembered(headers, peer)
         if caller is None:
-            async with ThreadSensitiveContext():
-                caller = await sync_to_async(_identify)(headers, peer)
+            async with self._identifying:
+                caller = remembered(headers, peer)
+                if caller is None:
+                    async with ThreadSensitiveContext():
+                        caller = await sync_to_async(_identify)(headers, peer)
         return caller
 
     async def throttle(self, caller: Caller) -> None:
@@ -114,6 +120,7 @@ class Web:
 
         None whenever nothing came for :data:`KEEP_ALIVE_S`.
         """
+        event: EventRecord | None = None
         with self.hub.follow(task_id) as changed:
             while not self.hub.ended:
                 changed.clear()
@@ -124,6 +131,7 @@ class Web:
                     if event.kind == "status" and event.status in TERMINAL:
                         return
                 more = bool(events) and events[-1].more
+                event = None
                 del events  # what they carry is not kept while nothing comes
                 while not more and not await _is_set(changed):
                     yield None

@@ -15,6 +15,7 @@ from urllib.parse import unquote
 import grpc
 from a2a.types import a2a_pb2
 from django.conf import settings
+from google.protobuf import json_format
 from google.protobuf.any_pb2 import Any as AnyProto
 from google.protobuf.json_format import MessageToDict, ParseDict
 from google.protobuf.message import DecodeError
@@ -27,7 +28,7 @@ from tasks_app import operations
 from tasks_app.a2a import extensions, parse, versions
 from tasks_app.a2a.errors import A2AError, ResourceExhaustedError, details, failed, invalid, mapped
 from tasks_app.a2a.wire import Event, Submitted
-from tasks_app.authentication import Forbidden, Unauthenticated
+from tasks_app.authentication import Caller, Forbidden, Unauthenticated
 from tasks_app.operations import Call, Item, Params
 from tasks_app.web import web
 
@@ -36,6 +37,13 @@ log = logging.getLogger(__name__)
 SERVICE = a2a_pb2.DESCRIPTOR.services_by_name["A2AService"]
 #: Its own header of the details of an error (gRPC's richer error model).
 DETAILS = "grpc-status-details-bin"
+#: A client that does not answer pings is gone, with its streams; one that pings more often than it must is put up with.
+KEEP_ALIVE = (
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+)
 EXTENSIONS = [name.lower() for name in extensions.HEADERS]
 
 #: A grpc.aio.ServicerContext; the library has no types.
@@ -62,8 +70,9 @@ class Method:
     async def unary(self, data: bytes, context: Context) -> Proto:
         """The operation's answer."""
         try:
+            caller = await self._caller(context)
             params = self._params(data)
-            return self.answer(await self.do(await self._call(params, context), params))
+            return self.answer(await self.do(await self._call(caller, params, context), params))
         except Exception as error:
             await refuse(context, error, self.text)
             raise AssertionError("unreachable") from error
@@ -71,8 +80,9 @@ class Method:
     async def stream(self, data: bytes, context: Context) -> AsyncIterator[Proto]:
         """The operation's events."""
         try:
+            caller = await self._caller(context)
             params = self._params(data)
-            async for item in await self.do(await self._call(params, context), params):
+            async for item in await self.do(await self._call(caller, params, context), params):
                 if item is not None:  # HTTP/2 keeps a silent connection alive by itself
                     yield self.answer(item)
         except Exception as error:
@@ -82,13 +92,17 @@ class Method:
         """Raises InvalidParamsError."""
         try:
             return self.params(self.asks.FromString(data))
-        except (DecodeError, ValueError) as error:
+        except (DecodeError, json_format.Error, ValueError) as error:
             raise invalid("request", f"is no {self.asks.DESCRIPTOR.name}: {error}"[:300]) from None
 
-    async def _call(self, params: Params, context: Context) -> Call:
+    async def _caller(self, context: Context) -> Caller:
+        """Who asks: known before anything is made of the request, which may be large."""
         said = _metadata(context)
         caller = await web().caller(said, peer_of(context.peer()))
         versions.check(versions.spoken(said, {}), of="this service", to=self.number)
+        return caller
+
+    async def _call(self, caller: Caller, params: Params, context: Context) -> Call:
         spec = operations.agent_at(None, params.get("tenant"))
         asked = [value for name, value in context.invocation_metadata() or () if name in EXTENSIONS]
         call = Call.made(
@@ -115,7 +129,8 @@ def server() -> grpc.aio.Server:
 
     from tasks_app.a2a.v0_3 import grpc as v0_3
 
-    made = grpc.aio.server(options=[("grpc.max_receive_message_length", settings.A2A_MAX_BODY_BYTES)])
+    options = [("grpc.max_receive_message_length", settings.A2A_MAX_BODY_BYTES), *KEEP_ALIVE]
+    made = grpc.aio.server(options=options)
     unary = {name: _method(name, do) for name, do in operations.UNARY.items()}
     streaming = {name: _method(name, do) for name, do in operations.STREAMING.items()}
     made.add_generic_rpc_handlers((handler(SERVICE.full_name, unary, streaming), v0_3.handler()))

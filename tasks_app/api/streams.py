@@ -113,6 +113,8 @@ def _as_dict(event: EventRecord) -> dict[str, Any]:
             {"media_type": part.media_type, "filename": part.filename, "size_bytes": len(part.content)}
             for part in event.parts
         ]
+    elif event.kind == "checkpoint":
+        data["checkpoint"] = (event.payload or b"").decode()
     elif event.payload:
         data["message"] = MessageToDict(Message.FromString(event.payload))
     return data

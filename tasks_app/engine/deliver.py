@@ -9,6 +9,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
+
 from tasks_app.engine import arrays
 from tasks_app.engine.core import Statement, Steps, transactional
 from tasks_app.status import INTERRUPTED, TERMINAL, Priority, TaskStatus
@@ -38,9 +40,9 @@ class Delivered:
     """What became of a follow-up.
 
     ``missing``: there is no such task of this client and agent. ``conflict``: its message id was used before, for
-    another message to the task. ``ended``: the task is in its last state, and takes none. In none of these was it
-    accepted. ``repeated``: its message id was there before; without a conflict the message stands since then, whatever
-    has become of the task.
+    another message to the task. ``ended``: the task is in its last state, and takes none. ``full``: as many messages
+    wait for its turns as may. In none of these was it accepted. ``repeated``: its message id was there before; without
+    a conflict the message stands since then, whatever has become of the task.
 
     ``generation`` is that of the message's event, or the task's newest if it has none; ``status`` is the task's state
     now, ``at`` the database's clock.
@@ -50,6 +52,7 @@ class Delivered:
     missing: bool = False
     conflict: bool = False
     ended: bool = False
+    full: bool = False
     repeated: bool = False
     generation: int = 0
     status: TaskStatus = TaskStatus.PENDING
@@ -67,7 +70,7 @@ class Delivered:
     @property
     def accepted(self) -> bool:
         """Whether the message stands: now or since before."""
-        return not (self.missing or self.conflict or self.ended)
+        return not (self.missing or self.conflict or self.ended or self.full)
 
 
 @dataclass(slots=True)
@@ -83,6 +86,7 @@ class _Task:
     progress: float
     generation: int
     inbox_seq: int
+    answered: int
     at: datetime
     known: dict[str, tuple[bytes, int]] = field(default_factory=dict)
     #: The message that its next turn answers, and the event that carries it; of a task that waited for its client.
@@ -91,7 +95,9 @@ class _Task:
 
 
 LOCK = """
-SELECT id, client_id, agent, lane, priority::int, status, progress, generation, inbox_seq, now() FROM tasks_app_task
+SELECT id, client_id, agent, lane, priority::int, status, progress, generation, inbox_seq, consumed_seq,
+       now()
+FROM tasks_app_task
 WHERE id = ANY(%(task_id)s::uuid[])
 ORDER BY id FOR NO KEY UPDATE
 """
@@ -166,6 +172,8 @@ def _deliver(item: FollowUp, task: _Task | None, bound: dict[str, list[Any]]) ->
         return _delivered(task, generation=generation, repeated=True, conflict=digest != item.digest())
     if task.status in TERMINAL:
         return _delivered(task, generation=task.generation, ended=True)
+    if task.inbox_seq - task.answered >= settings.A2A_MAX_UNREAD:
+        return _delivered(task, generation=task.generation, full=True)
     task.generation += 1
     task.inbox_seq += 1
     task.known[item.message_id] = (item.digest(), task.generation)

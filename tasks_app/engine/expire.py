@@ -42,7 +42,7 @@ _FAIL = """, failed AS (
     UPDATE tasks_app_task task
     SET status = 'failed', completed_at = now(), error = %(error)s::jsonb, epoch = epoch + 1,
         generation = generation + 1, lease_id = NULL, timeout_at = NULL, admitted_at = NULL, republish_at = NULL,
-        input_expires_at = NULL, status_at = now(), updated_at = now()
+        input_expires_at = NULL, status_message = NULL, status_at = now(), updated_at = now()
     FROM expired WHERE task.id = expired.id
     RETURNING task.id, task.lane, task.agent, task.priority, task.status, task.started_at, task.generation,
               task.progress, expired.lease_id

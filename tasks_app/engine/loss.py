@@ -99,7 +99,7 @@ _MOVE = """, judged AS (
                          THEN now() + random() * LEAST(60, power(2, LEAST(task.spent, 20)) - 1) * interval '1 second'
                          ELSE task.run_after END,
         epoch = task.epoch + 1, generation = task.generation + 1, lease_id = NULL, timeout_at = NULL,
-        status_at = now(), updated_at = now()
+        status_message = NULL, status_at = now(), updated_at = now()
     FROM judged WHERE task.id = judged.id AND task.lease_id = judged.attempt_id
     RETURNING task.id, judged.held_lane AS lane, task.agent, task.priority, task.status, task.started_at,
               task.generation, task.progress, COALESCE(task.error, judged.cause) AS error, judged.attempt_id,

@@ -40,7 +40,8 @@ WITH item AS (
         status_at = CASE WHEN item.status IS NULL THEN task.status_at ELSE now() END,
         consumed_seq = task.consumed_seq + CASE WHEN {_NEXT} THEN 1 ELSE 0 END,
         turn_generation = CASE WHEN {_NEXT} THEN task.generation + item.count ELSE task.turn_generation END,
-        status_message = COALESCE(item.message, task.status_message),
+        status_message = CASE WHEN item.status IS NULL THEN COALESCE(item.message, task.status_message)
+                              ELSE item.message END,
         error = CASE WHEN item.status IS DISTINCT FROM 'pending' THEN COALESCE(item.error, task.error) END,
         epoch = task.epoch + CASE WHEN item.status IS NULL THEN 0 ELSE 1 END,
         lease_id = CASE WHEN item.status IS NULL THEN task.lease_id END,

@@ -64,8 +64,9 @@ async def screen(push: NewPush, guard: Guard, *, path: str = "") -> None:
     try:
         async with asyncio.timeout(RESOLVE_S):
             await guard.addresses(url.raw_host.decode(), url.port or _PORTS[url.scheme])
-    except Forbidden as error:
-        raise invalid(f"{path}url", str(error)) from None
+    except Forbidden:
+        # Not which one: that would tell a client what the names of our own network stand for.
+        raise invalid(f"{path}url", "the host is at an address that is not a public address") from None
     except OSError:  # TimeoutError is one
         return
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -263,6 +264,36 @@ def test_the_media_types_that_a_client_takes_are_those_of_the_message(factory: F
     factory.deliver(claim.task_id)
     factory.write(claim, finish=completed())
     assert next_turn(factory, claim.task_id).accepted_output_modes == ()
+
+
+def test_so_many_messages_may_wait_and_none_more(factory: Factory, settings: Any) -> None:
+    settings.A2A_MAX_UNREAD = 2
+    claim = factory.claimed()
+    first = factory.deliver(claim.task_id, "one", message_id="m")
+    assert first.accepted
+    assert factory.deliver(claim.task_id).accepted
+    refused = factory.deliver(claim.task_id)
+    assert (refused.full, refused.accepted) == (True, False)
+    assert generations(claim.task_id) == [1, 2, 3, 4]
+    assert factory.deliver(claim.task_id, "one", message_id="m").accepted, "a repeat stands as it did"
+    factory.write(claim, finish=completed())
+    assert factory.deliver(claim.task_id).accepted, "the first has its turn"
+
+
+def test_a_status_keeps_no_message_of_the_one_before(factory: Factory) -> None:
+    ended, expired, gone = factory.claimed(), factory.finished(asks(message=said("which?"))), factory.claimed()
+    for claim in (ended, gone):
+        factory.write(claim, Note(kind="message", progress=0.5, message=said("half way")))
+        assert Task.objects.get(id=claim.task_id).status_message is not None
+    factory.write(ended, finish=completed())
+    Task.objects.filter(id=expired).update(input_expires_at=timezone.now() - timedelta(seconds=1))
+    engine.run(engine.expire)
+    engine.run(engine.lose, [lost(gone.attempt_id)])
+    assert set(Task.objects.values_list("status", "status_message")) == {
+        ("completed", None),
+        ("failed", None),
+        ("pending", None),
+    }
 
 
 def test_who_does_not_answer_in_time_is_not_waited_for(factory: Factory) -> None:

@@ -92,7 +92,11 @@ def second(live: Live, name: str) -> Iterator[Second]:
 
 
 def put_back(live: Live) -> None:
-    """Starts what a test left dead."""
+    """Starts what a test left dead, once its supervisor has seen that it is."""
+    wait_for(
+        lambda: not any(process.is_up and is_gone(process.pid) for process in live.stack.app_processes()),
+        what="the supervisor has seen who is dead",
+    )
     for process in live.stack.app_processes():
         if process.state not in ("RUNNING", "STARTING"):
             live.stack.start_process(process.name)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
+import grpc
 import pytest
+from a2a.types import a2a_pb2
 
 from tasks_app import agents
 from tasks_app.agents import AgentSpec, Extension, Skill
 from tasks_app.models import ApiKey, Client
 from tasks_app.status import Lane, TaskStatus
 from tests.factory import Factory
-from tests.protocol.bindings import BINDINGS, STREAMING, Binding, Refused
+from tests.protocol.bindings import BINDINGS, SERVICE, STREAMING, VERSION, Binding, Refused, over_grpc
 from tests.protocol.doors import EXTENSION, Doors, message, nothing_left
 
 IMMEDIATELY = {"configuration": {"returnImmediately": True}}
@@ -175,3 +178,33 @@ def test_the_extended_card_shows_what_its_caller_may_ask_for(
     assert shown("tasks:read", "lab:burn") == ["look", "cut", "burn"]
     error = refused(binding, "GetExtendedAgentCard", {}, **key(factory.owner))
     assert error.reason == "UNSUPPORTED_OPERATION"
+
+
+@pytest.mark.parametrize("metadata", [{}, {"authorization": "Bearer a2a_0_0"}])
+def test_over_grpc_nothing_is_made_of_a_request_before_it_is_known_whose(
+    doors: Doors, metadata: dict[str, str]
+) -> None:
+    assert grpc_code(doors, b"\xff no message", **metadata) == "UNAUTHENTICATED"
+
+
+def test_a_number_that_json_has_not_is_refused_over_grpc(doors: Doors, owner: Client) -> None:
+    request = a2a_pb2.SendMessageRequest(tenant="echo")
+    request.message.message_id, request.message.role = "m", a2a_pb2.ROLE_USER
+    request.message.parts.add(text="x")
+    request.metadata["much"] = math.nan
+    with nothing_left():
+        assert grpc_code(doors, request.SerializeToString(), **key(owner)) == "INVALID_ARGUMENT"
+        assert grpc_code(doors, b"\xff no message", **key(owner)) == "INVALID_ARGUMENT"
+
+
+def grpc_code(doors: Doors, request: bytes, **metadata: str) -> str:
+    """What these bytes are refused with."""
+
+    async def ask(channel: grpc.aio.Channel) -> None:
+        await channel.unary_unary(f"/{SERVICE.full_name}/SendMessage")(
+            request, metadata=tuple((VERSION | metadata).items()), timeout=30
+        )
+
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        doors.ask(lambda _: over_grpc(ask))
+    return str(caught.value.code().name)

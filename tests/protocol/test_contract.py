@@ -423,6 +423,21 @@ def test_tasks_of_its_own_may_be_referred_to(binding: Binding, local: Factory) -
     assert binding.call("SendMessage", {"message": said, **IMMEDIATELY})["task"]["id"]
 
 
+def test_so_many_messages_may_wait_for_the_turns_of_a_task(binding: Binding, local: Factory, settings: Any) -> None:
+    settings.A2A_MAX_UNREAD = 1
+    task_id = str(local.claimed().task_id)
+    assert binding.call("SendMessage", {"message": message(taskId=task_id), **IMMEDIATELY})["task"]["id"] == task_id
+    with nothing_left(), pytest.raises(Refused) as caught:
+        binding.call("SendMessage", {"message": message(taskId=task_id), **IMMEDIATELY})
+    assert caught.value.code == {"jsonrpc": -32029, "rest": 429, "grpc": "RESOURCE_EXHAUSTED"}[binding.name]
+
+
+def test_a_message_refers_to_so_many_tasks_at_most(binding: Binding, local: Factory) -> None:
+    said = {"message": message(referenceTaskIds=[str(uuid4())] * 101), **IMMEDIATELY}
+    with nothing_left():
+        assert refuses(binding, "InvalidParams", "SendMessage", said).fields == {"message.referenceTaskIds"}
+
+
 def test_a_stream_follows_an_answer_to_the_end_of_its_turn(binding: Binding, local: Factory, doors: Doors) -> None:
     task_id = UUID(asking(local))
 

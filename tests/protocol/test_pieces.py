@@ -11,7 +11,7 @@ from a2a.types import Artifact as WireArtifact
 from a2a.types import TaskArtifactUpdateEvent
 
 from artifacts_app.models import Artifact
-from tasks_app.engine import ArtifactRecord, Chunk
+from tasks_app.engine import ArtifactRecord, CheckpointRecord, Chunk
 from tasks_app.models import Client
 from tests.factory import Factory, asks, completed
 from tests.protocol.doors import TASKS, Doors
@@ -52,6 +52,14 @@ def test_an_artifact_that_came_in_pieces_is_whole_at_both_doors(doors: Doors) ->
         ("log", False, False),
         ("log", True, True),
     ]
+
+
+def test_a_checkpoint_is_an_event_by_its_name(doors: Doors) -> None:
+    factory = local()
+    claim = factory.claimed()
+    factory.write(claim, CheckpointRecord(name="half", data="{}"), finish=completed())
+    said = [event for event in events(doors, claim.task_id) if event["kind"] == "checkpoint"]
+    assert [(event["checkpoint"], "message" in event) for event in said] == [("half", False)]
 
 
 def test_of_an_artifact_that_stands_elsewhere_the_content_is_where(doors: Doors) -> None:

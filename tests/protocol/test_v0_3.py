@@ -306,6 +306,11 @@ def test_a_task_that_has_ended_is_resubscribed_to_as_it_is(binding: Binding, loc
     assert [(event.data["kind"], event.data["status"]["state"]) for event in events] == [("task", "completed")]
 
 
+def test_a_task_that_waits_for_input_is_resubscribed_to_as_it_is(binding: Binding, local: Factory) -> None:
+    events = binding.stream("tasks/resubscribe", {"id": str(local.in_state(TaskStatus.INPUT_REQUIRED))})
+    assert [(event.data["kind"], event.data["status"]["state"]) for event in events] == [("task", "input-required")]
+
+
 def test_an_artifact_comes_with_parts_of_0_3(binding: Binding, local: Factory, doors: Doors) -> None:
     claim = local.claimed()
     made = artifact(

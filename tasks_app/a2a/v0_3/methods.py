@@ -44,7 +44,7 @@ async def resubscribe(call: Call, params: Params) -> Items:
     """
     wanted = requests.task(params)
     try:
-        return _until_settled(await operations.subscribe_to_task(call, wanted))
+        return await operations.subscribe_to_task(call, wanted, ends_at=operations.ASKS)
     except UnsupportedOperationError:
         return _once(await operations.get_task(call, {"id": wanted["id"]}))
 
@@ -61,13 +61,6 @@ async def get_push_config(call: Call, params: Params) -> Any:
     """Of ``tasks/pushNotificationConfig/get``, which need not say which one: 0.2 has but one."""
     method = _PUSH_GET if params.get("pushNotificationConfigId") is not None else _PUSH_ANY
     return await method.do(call, params)
-
-
-async def _until_settled(items: Items) -> Items:
-    async for item in items:
-        yield item
-        if item is not None and item.settled:
-            return
 
 
 async def _once(task: Task) -> Items:

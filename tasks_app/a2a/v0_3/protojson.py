@@ -15,7 +15,7 @@ from typing import Any
 from a2a.compat.v0_3 import a2a_v0_3_pb2 as pb2
 from a2a.compat.v0_3.proto_utils import ToProto
 from google.protobuf.empty_pb2 import Empty
-from google.protobuf.json_format import MessageToDict
+from google.protobuf.json_format import Error, MessageToDict
 from google.protobuf.message import Message as Proto
 
 from tasks_app.a2a import parse
@@ -86,7 +86,7 @@ def nothing(request: pb2.GetAgentCardRequest) -> Params:
 def _as_dict(request: Proto) -> dict[str, Any]:
     try:
         data: dict[str, Any] = MessageToDict(request)
-    except ValueError as error:
+    except (Error, ValueError) as error:
         raise invalid("request", str(error)[:300]) from None
     parse.check_depth(data)
     return data

@@ -9,7 +9,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand
 
 from tasks_app.metrics import exposition
-from tasks_app.web import close_web
+from tasks_app.web import close_web, web
 
 log = logging.getLogger(__name__)
 
@@ -39,5 +39,6 @@ async def serve(address: str) -> None:
     await serving.start()
     log.info("gRPC: serving at %s", address)
     await stop.wait()
+    web().hub.end()  # streams end now, and their clients come back to another
     await serving.stop(GRACE_S)
     await close_web()
