@@ -188,7 +188,7 @@ async def send_streaming_message(call: Call, params: Params) -> Items:
     if isinstance(accepted, Submitted):
         place = _Place(task_id=accepted.task_id, context_id=accepted.context_id, after=1, until=1, ends_at=ASKS)
         return _stream(Item(1, accepted), place)
-    record = await _record(call, accepted, history=asked.history_length != 0)
+    record = await _record(call, accepted, history=asked.history_length)
     return await _stream_of(call, record, asked.history_length, ends_at=ASKS)
 
 
@@ -199,7 +199,7 @@ async def subscribe_to_task(call: Call, params: Params, *, ends_at: frozenset[Ta
     """
     request = parse.proto(params, SubscribeToTaskRequest(), path="params")
     whole = call.after is None
-    record = await _record(call, _task_id(request), history=whole, artifacts=whole)
+    record = await _record(call, _task_id(request), history=None if whole else 0, artifacts=whole)
     if record.status in TERMINAL and (call.after is None or call.after >= record.generation):
         raise UnsupportedOperationError(f"task {record.id} has ended: there is nothing to subscribe to")
     return await _stream_of(call, record, None, ends_at=ends_at)
@@ -230,7 +230,7 @@ async def list_tasks(call: Call, params: Params) -> ListTasksResponse:
 async def cancel_task(call: Call, params: Params) -> Task:
     """Cancels the task, at once; the work is stopped after. Raises TaskNotCancelableError for one that has ended."""
     request = parse.proto(params, CancelTaskRequest(), path="params")
-    record = await _record(call, _task_id(request), history=False, artifacts=False)
+    record = await _record(call, _task_id(request), history=0, artifacts=False)
     if not await web().cancel(record.id, by="its client"):
         raise TaskNotCancelableError(f"task {record.id} has ended already")
     return await _read(call, record.id, None)
@@ -323,7 +323,7 @@ def _new_task(call: Call, params: Params, message: Message, modes: tuple[str, ..
 
 async def _follow_up(call: Call, message: Message, modes: tuple[str, ...]) -> FollowUp:
     """Another turn of the task that the message names (section 3.4.3)."""
-    record = await _record(call, intake.task_id(message.task_id), history=False, artifacts=False)
+    record = await _record(call, intake.task_id(message.task_id), history=0, artifacts=False)
     return intake.follow_up(
         caller=call.caller,
         spec=call.spec,
@@ -419,7 +419,7 @@ async def _settled(
     call: Call, task_id: UUID, asked: Asked, changed: asyncio.Event, *, new: bool = False
 ) -> SendMessageResponse:
     """The answer of a send that has waited for its task."""
-    wanted = Wanted(task_id, call.caller.client_id, call.spec.name, history=asked.history_length != 0)
+    wanted = Wanted(task_id, call.caller.client_id, call.spec.name, history=asked.history_length)
     record = await web().settled(wanted, wait_s=settings.A2A_BLOCKING_WAIT_S, changed=changed, new=new)
     if record is None:
         raise TaskNotFoundError(f"no task '{task_id}'")
@@ -434,18 +434,18 @@ async def _answer(call: Call, record: TaskRecord, asked: Asked) -> dict[str, Any
 
 async def _reply(call: Call, task_id: UUID, asked: Asked) -> Items:
     """The one answer of a stream, once the task has settled."""
-    record = await _record(call, task_id, history=asked.history_length != 0)
+    record = await _record(call, task_id, history=asked.history_length)
     if record.status not in TERMINAL | INTERRUPTED:
         async for event in web().follow(task_id, after=record.generation):
             if event is None:
                 yield None
             elif event.kind == "status" and event.status in TERMINAL | INTERRUPTED:
                 break
-        record = await _record(call, task_id, history=asked.history_length != 0)
+        record = await _record(call, task_id, history=asked.history_length)
     yield Item(record.generation, StreamResponse(**await _answer(call, record, asked)), settled=True)
 
 
-async def _record(call: Call, task_id: UUID, *, history: bool = True, artifacts: bool = True) -> TaskRecord:
+async def _record(call: Call, task_id: UUID, *, history: int | None = None, artifacts: bool = True) -> TaskRecord:
     """The caller's task of this agent. Raises TaskNotFoundError."""
     record = await web().task(Wanted(task_id, call.caller.client_id, call.spec.name, history, artifacts))
     if record is None:
@@ -459,7 +459,7 @@ async def _task(record: TaskRecord, history_length: int | None) -> Task:
 
 
 async def _read(call: Call, task_id: UUID, history_length: int | None) -> Task:
-    return await _task(await _record(call, task_id, history=history_length != 0), history_length)
+    return await _task(await _record(call, task_id, history=history_length), history_length)
 
 
 async def _sent(call: Call, task_id: UUID, asked: Asked) -> SendMessageResponse:

@@ -103,12 +103,15 @@ class TaskRecord:
 
 
 class Wanted(NamedTuple):
-    """A task to read: whose it must be, whose agent's if one is named, and how much of it."""
+    """A task to read: whose it must be, whose agent's if one is named, and how much of it.
+
+    ``history`` is how many of its newest messages are wanted; None for all.
+    """
 
     task_id: UUID
     client_id: int
     agent: str | None = None
-    history: bool = True
+    history: int | None = None
     artifacts: bool = True
 
 
@@ -116,13 +119,15 @@ class Wanted(NamedTuple):
 TASKS = """
 SELECT wanted.nth, task.id, task.context_id, task.agent, task.priority, task.status, task.progress, task.attempt,
        task.generation, task.status_message, task.error, task.status_at, request.metadata, request.message,
-       CASE WHEN wanted.history THEN ARRAY(
-           SELECT payload FROM tasks_app_taskevent event
-           WHERE event.task_id = task.id AND event.generation <= task.generation AND payload IS NOT NULL
-             AND kind NOT IN ('artifact', 'checkpoint')
+       CASE WHEN wanted.history IS DISTINCT FROM 0 THEN ARRAY(
+           SELECT payload FROM (
+               SELECT generation, payload FROM tasks_app_taskevent event
+               WHERE event.task_id = task.id AND event.generation <= task.generation AND payload IS NOT NULL
+                 AND kind NOT IN ('artifact', 'checkpoint')
+               ORDER BY generation DESC LIMIT wanted.history) newest
            ORDER BY generation) END,
        wanted.artifacts AND EXISTS (SELECT FROM artifacts_app_artifact artifact WHERE artifact.task_id = task.id)
-FROM unnest(%(task_id)s::uuid[], %(client_id)s::bigint[], %(agent)s::text[], %(history)s::bool[], %(artifacts)s::bool[])
+FROM unnest(%(task_id)s::uuid[], %(client_id)s::bigint[], %(agent)s::text[], %(history)s::int[], %(artifacts)s::bool[])
      WITH ORDINALITY AS wanted(task_id, client_id, agent, history, artifacts, nth)
 JOIN tasks_app_task task ON task.id = wanted.task_id AND task.client_id = wanted.client_id
      AND (wanted.agent IS NULL OR task.agent = wanted.agent)
@@ -183,7 +188,7 @@ LATEST = "SELECT id, generation FROM tasks_app_task WHERE id = ANY(%(task_id)s::
 
 
 def task(
-    task_id: UUID, *, client_id: int, agent: str | None = None, history: bool = True, artifacts: bool = True
+    task_id: UUID, *, client_id: int, agent: str | None = None, history: int | None = None, artifacts: bool = True
 ) -> Steps[TaskRecord | None]:
     """The task, if this client owns it (and this agent runs it, where one is named); else None."""
     return (yield from tasks_of([Wanted(task_id, client_id, agent, history, artifacts)]))[0]
@@ -196,14 +201,14 @@ def tasks_of(wanted: Sequence[Wanted]) -> Steps[list[TaskRecord | None]]:
     carrying = {row[0]: row[7] for row in rows.values() if row[14]}
     views = (yield from artifacts_of(list(carrying.items()))) if carrying else {}
     return [
-        _wanted(rows[nth], views.get(each.task_id, ()) if each.artifacts else ()) if nth in rows else None
+        _wanted(rows[nth], each, views.get(each.task_id, ()) if each.artifacts else ()) if nth in rows else None
         for nth, each in enumerate(wanted)
     ]
 
 
-def _wanted(row: tuple[Any, ...], views: tuple[ArtifactView, ...]) -> TaskRecord:
+def _wanted(row: tuple[Any, ...], wanted: Wanted, views: tuple[ArtifactView, ...]) -> TaskRecord:
     messages = () if row[13] is None else (bytes(row[12]), *map(bytes, row[13]))
-    return record(row, messages, views)
+    return record(row, messages[-wanted.history :] if wanted.history else messages, views)
 
 
 def record(row: tuple[Any, ...], messages: tuple[bytes, ...], artifacts: tuple[ArtifactView, ...]) -> TaskRecord:

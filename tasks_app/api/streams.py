@@ -45,7 +45,7 @@ async def events(request: Request) -> Response:
         caller = await http.caller(request)
         check_scopes(caller, write=False)
         task_id = intake.task_id(request.path_params["task_id"])
-        record = await web().read(reads.task, task_id, client_id=caller.client_id, history=False, artifacts=False)
+        record = await web().read(reads.task, task_id, client_id=caller.client_id, history=0, artifacts=False)
     except (Unauthenticated, Forbidden) as error:
         return http.denied(error)
     except TaskNotFoundError:

@@ -99,7 +99,8 @@ def test_tasks_that_are_wanted_together_are_each_as_they_are_alone(factory: Fact
     wanted = [
         reads.Wanted(claim.task_id, mine),
         reads.Wanted(claim.task_id, mine, "echo", artifacts=False),
-        reads.Wanted(claim.task_id, mine, history=False),
+        reads.Wanted(claim.task_id, mine, history=0),
+        reads.Wanted(claim.task_id, mine, history=1),
         reads.Wanted(claim.task_id, mine, "sleep"),
         reads.Wanted(claim.task_id, mine + 1),
         reads.Wanted(other, mine),
@@ -107,5 +108,7 @@ def test_tasks_that_are_wanted_together_are_each_as_they_are_alone(factory: Fact
     found = engine.run(reads.tasks_of, wanted)
     shapes = [task and (task.id, len(task.messages), len(task.artifacts)) for task in found]
     first = claim.task_id
-    assert shapes == [(first, 2, 1), (first, 2, 0), (first, 0, 1), None, None, (other, 1, 0)]
+    assert shapes == [(first, 2, 1), (first, 2, 0), (first, 0, 1), (first, 1, 1), None, None, (other, 1, 0)]
+    assert found[3] is not None
+    assert found[3].messages == (b"",), "the newest"
     assert found == [engine.run(reads.tasks_of, [one])[0] for one in wanted]

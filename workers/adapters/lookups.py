@@ -72,7 +72,7 @@ def _fate(task_id: UUID, attempt: int) -> Fate:
 
 def _before_turn(task_id: UUID, history: list[Message]) -> WireTask:
     task = Task.objects.get(id=task_id)
-    record = engine.run(reads.task, task_id, client_id=task.client_id, history=False)
+    record = engine.run(reads.task, task_id, client_id=task.client_id, history=0)
     events = TaskEvent.objects.filter(task_id=task_id, kind="status", attempt__gt=0)
     last = events.filter(generation__lte=task.turn_generation).latest("generation")
     assert record is not None  # noqa: S101 (it runs)
