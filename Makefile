@@ -74,7 +74,8 @@ check: .venv/.dev ## style, types, import floors, Django's checks, missing migra
 bench: .venv/.bench services ## the benchmarks, as ratios to peers in the same run
 	@python -m benchmarks
 
-lock: .venv/.dev ## resolve the lock files anew
+lock: .venv/.dev ## resolve the lock files anew (needs npm)
 	@for dir in . benchmarks tests/clients; do for file in $$dir/requirements*.in; do \
-	  (cd $$dir && uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q \
+	  (cd $$dir && if [ -f overrides.txt ]; then export UV_OVERRIDE=overrides.txt; fi; uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q \
 	    $$(basename $$file) -o $$(basename $${file%.in}.txt)); done; done
+	@cd tests/clients/js && npm install --package-lock-only

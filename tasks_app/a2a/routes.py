@@ -79,6 +79,8 @@ def _ping() -> Steps[None]:
 
 #: Of A2A 0.3 and 1.0, and of 0.2.
 CARDS = (".well-known/agent-card.json", ".well-known/agent.json")
+#: Of 0.1, which python-a2a's client posts to an address of their own each, below the agent's.
+METHODS = ("tasks/send", "tasks/get", "tasks/cancel")
 #: The most used first: they are tried one after the other.
 ROUTES = [
     Route("/a2a/{agent}/", call, methods=["POST"]),
@@ -88,6 +90,7 @@ ROUTES = [
     Route(f"/{card_signing.JWKS_PATH}", jwks),
     *[Route(f"/{path}", card) for path in CARDS],
     *[Route(f"/a2a/{{agent}}/{path}", card) for path in CARDS],
+    *[Route(f"{prefix}{method}", call, methods=["POST"]) for prefix in ("/", "/a2a/{agent}/") for method in METHODS],
     *v0_3.routes(),
     *rest.routes(),
     Route("/a2a/{agent}/{path:path}", nothing, methods=["GET", "POST", "PUT", "PATCH", "DELETE"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +10,9 @@ import pytest
 from django.core.management import call_command
 from django.db import connection
 
+from stack.ports import find_free
+from stack.scripts import read_procfile
+from tests.live import Live, wait_for
 from tests.protocol.doors import Doors
 
 
@@ -35,3 +39,18 @@ def shut_doors(django_db_setup: None, django_db_blocker: Any) -> Iterator[Doors]
         yield made
         made.close()
         call_command("flush", interactive=False, verbosity=0, allow_cascade=True)
+
+
+@pytest.fixture
+def grpc_address(live: Live) -> Iterator[str]:
+    """Where the running stack is served over gRPC, whose default agent is ``sleep``."""
+    port = find_free()
+    command = read_procfile(live.stack.procfile)["grpc"]
+    with live.process(command, A2A_GRPC_PORT=str(port), A2A_DEFAULT_AGENT="sleep"):
+        wait_for(lambda: _is_listening(port), what="gRPC is served")
+        yield f"127.0.0.1:{port}"
+
+
+def _is_listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

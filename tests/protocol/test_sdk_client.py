@@ -7,11 +7,13 @@ from contextlib import asynccontextmanager
 from typing import Any
 from uuid import uuid4
 
+import grpc
 import httpx
 import pytest
-from a2a.client import ClientConfig, create_client
+from a2a.client import A2ACardResolver, ClientConfig, ClientFactory
 from a2a.client.client import Client
 from a2a.types import (
+    AgentInterface,
     CancelTaskRequest,
     GetTaskRequest,
     Message,
@@ -39,10 +41,23 @@ def request(text: str = "hello", *, immediately: bool = False, **options: Any) -
 
 
 @asynccontextmanager
-async def connect(live: Live, agent: str, *, streaming: bool) -> AsyncIterator[Client]:
+async def connect(
+    live: Live, agent: str, *, streaming: bool, binding: str = "JSONRPC", grpc_address: str = ""
+) -> AsyncIterator[Client]:
     async with httpx.AsyncClient(timeout=30) as http:
-        config = ClientConfig(httpx_client=http, streaming=streaming)
-        yield await create_client(f"{live.stack.url}/a2a/{agent}/", client_config=config)
+        card = await A2ACardResolver(http, f"{live.stack.url}/a2a/{agent}").get_agent_card()
+        # The stack does not say in its cards where gRPC is.
+        card.supported_interfaces.append(
+            AgentInterface(url=grpc_address, protocol_binding="GRPC", protocol_version="1.0", tenant=agent)
+        )
+        config = ClientConfig(
+            httpx_client=http,
+            streaming=streaming,
+            supported_protocol_bindings=[binding],
+            grpc_channel_factory=grpc.aio.insecure_channel,
+        )
+        async with ClientFactory(config).create(card) as client:
+            yield client
 
 
 async def last_task(events: AsyncIterator[StreamResponse]) -> Task:
@@ -116,6 +131,32 @@ async def test_a_cancel_ends_the_stream(live: Live) -> None:
                 if states == [TaskState.TASK_STATE_WORKING]:
                     await client.cancel_task(CancelTaskRequest(id=task_id))
     assert states[-1] == TaskState.TASK_STATE_CANCELED
+
+
+@pytest.mark.parametrize("binding", ["JSONRPC", "HTTP+JSON", "GRPC"])
+async def test_the_client_completes_streams_cancels_and_follows_up_over_each_binding(
+    live: Live, grpc_address: str, binding: str
+) -> None:
+    async with connect(live, "sleep", streaming=True, binding=binding, grpc_address=grpc_address) as client:
+        events = [event async for event in client.send_message(request(parameters={"seconds": 0.3, "steps": 3}))]
+        assert events[0].WhichOneof("payload") == "task"
+        assert events[-1].status_update.status.state == TaskState.TASK_STATE_COMPLETED
+        done = await client.get_task(GetTaskRequest(id=events[0].task.id))
+        assert (done.status.state, len(done.artifacts)) == (TaskState.TASK_STATE_COMPLETED, 1)
+    async with connect(live, "sleep", streaming=False, binding=binding, grpc_address=grpc_address) as client:
+        task = await last_task(client.send_message(request(immediately=True, parameters={"seconds": 60})))
+        cancelled = await client.cancel_task(CancelTaskRequest(id=task.id))
+        assert cancelled.status.state == TaskState.TASK_STATE_CANCELED
+    async with connect(live, "converses-io", streaming=False, binding=binding, grpc_address=grpc_address) as client:
+        asks = await last_task(client.send_message(request()))
+        assert asks.status.state == TaskState.TASK_STATE_INPUT_REQUIRED
+        answer = request("yes")
+        answer.message.task_id, answer.message.context_id = asks.id, asks.context_id
+        answered = await last_task(client.send_message(answer))
+        assert (answered.id, answered.status.state) == (asks.id, TaskState.TASK_STATE_COMPLETED)
+        texts = [part.text for artifact in answered.artifacts for part in artifact.parts]
+        assert texts == ["turn 1", "turn 2", "which one? yes"]
+        assert [said.role for said in answered.history] == [Role.ROLE_USER, Role.ROLE_AGENT, Role.ROLE_USER]
 
 
 async def test_priority_and_timeout_travel_in_the_message(live: Live) -> None:

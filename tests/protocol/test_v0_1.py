@@ -126,6 +126,20 @@ def test_what_0_1_says_of_a_task_arrives(client: Caller, local: Factory) -> None
     assert (said_then.parts[1].raw, said_then.parts[1].filename) == (b"\x00\xff", "a")
 
 
+@pytest.mark.parametrize("address", ["/", "/a2a/echo/"])
+def test_a_method_has_an_address_of_its_own_too(doors: Doors, local: Factory, address: str) -> None:
+    """python-a2a's clients post to no other."""
+
+    def answer(method: str, **params: Any) -> dict[str, Any]:
+        body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": {"id": "mine", **params}}
+        reply = doors.send("POST", f"{address}{method}", json=body)
+        return dict(reply.json()["result"])
+
+    assert answer("tasks/send", message=message())["id"] == "mine"
+    assert answer("tasks/get")["status"]["state"] == "submitted"
+    assert answer("tasks/cancel")["status"]["state"] == "canceled"
+
+
 def test_the_same_request_again_is_the_same_task(client: Caller, local: Factory) -> None:
     """Also when its client, which was given no session, has made a new one for the repeat."""
     made(client, "mine", sessionId="one")

@@ -33,18 +33,15 @@ _INVALID_REQUEST = -32600
 
 
 def jsonrpc_error(error: A2AError) -> dict[str, Any]:
-    """The JSON-RPC error object. 0.3 knows no error for an extension that is missing: the request is invalid."""
-    code = errors.jsonrpc_error(error)["code"]
-    if isinstance(error, ExtensionSupportRequiredError):
-        code = _INVALID_REQUEST
-    made = {"code": code, "message": named(error.message, JSONRPC)}
+    """The JSON-RPC error object."""
+    made = {"code": code(error), "message": named(error.message, JSONRPC)}
     data = _data(error, JSONRPC)
     return {**made, "data": data} if data else made
 
 
 def http_error(error: A2AError) -> dict[str, Any]:
-    """The body of the HTTP+JSON binding, as 0.3's SDK reads it."""
-    made = {"type": name(error), "message": named(error.message, JSONRPC, PROTOJSON)}
+    """The body of the HTTP+JSON binding: 0.3's SDK in JavaScript tells the error by its code, others by its type."""
+    made = {"code": code(error), "type": name(error), "message": named(error.message, JSONRPC, PROTOJSON)}
     data = _data(error, JSONRPC, PROTOJSON)
     return {**made, "data": data} if data else made
 
@@ -52,6 +49,13 @@ def http_error(error: A2AError) -> dict[str, Any]:
 def grpc_text(error: A2AError) -> str:
     """The details of a gRPC status: 0.3's clients tell the error by the name before the colon."""
     return f"{name(error)}: {named(error.message, JSONRPC, PROTOJSON)}"
+
+
+def code(error: A2AError) -> int:
+    """JSON-RPC's. 0.3 knows no error for an extension that is missing: the request is invalid."""
+    if isinstance(error, ExtensionSupportRequiredError):
+        return _INVALID_REQUEST
+    return int(errors.jsonrpc_error(error)["code"])
 
 
 def name(error: A2AError) -> str:
