@@ -21,6 +21,7 @@ from tasks_app.engine import ArtifactRecord, Chunk, Finish, Note
 from tasks_app.models import Client, Outcome, Task
 from tasks_app.models.client import LOCAL_CLIENT
 from tasks_app.status import Lane, TaskStatus
+from tasks_app.web import Web
 from tests.factory import Factory, admit, asks
 from tests.live import wait_for
 from tests.protocol.bindings import BINDINGS, PATHS, SERVICE, STREAMING, VERSION, Binding, Refused, over_grpc
@@ -36,6 +37,7 @@ ERRORS: dict[str, tuple[int, int, str, str]] = {
     "ContentTypeNotSupported": (-32005, 400, "INVALID_ARGUMENT", "CONTENT_TYPE_NOT_SUPPORTED"),
     "VersionNotSupported": (-32009, 400, "FAILED_PRECONDITION", "VERSION_NOT_SUPPORTED"),
     "InvalidParams": (-32602, 400, "INVALID_ARGUMENT", "INVALID_PARAMS"),
+    "Internal": (-32603, 500, "INTERNAL", "INTERNAL_ERROR"),
 }
 
 
@@ -93,6 +95,21 @@ def test_every_operation_of_the_service_is_there(binding: Binding, local: Factor
         with pytest.raises(Refused) as caught:
             (binding.stream if method in STREAMING else binding.call)(method, params)
         assert caught.value.reason in ("INVALID_PARAMS", "TASK_NOT_FOUND", "UNSUPPORTED_OPERATION"), method
+
+
+def test_a_fault_of_ours_is_logged_and_tells_the_client_nothing(
+    binding: Binding, local: Factory, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Section 3.3.2."""
+
+    async def broken(*_: Any) -> None:
+        raise RuntimeError("a secret of the server's")
+
+    task_id = str(local.pending())
+    monkeypatch.setattr(Web, "task", broken)
+    error = refuses(binding, "Internal", "GetTask", {"id": task_id})
+    assert "secret" not in error.message
+    assert "RuntimeError: a secret of the server's" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["jsonrpc", "rest"])
@@ -175,9 +192,15 @@ def test_a_message_blocks_until_its_task_asks(
     assert task["artifacts"][0]["parts"][0]["text"] == "so far"
 
 
-def test_the_server_makes_the_ids_of_tasks_and_of_contexts_that_are_not_named(
-    binding: Binding, local: Factory
+def test_who_waits_longer_than_the_server_does_gets_the_task_as_it_is(
+    binding: Binding, local: Factory, settings: Any
 ) -> None:
+    """Our choice, so that no connection is held for hours: docs/doors.md."""
+    settings.A2A_BLOCKING_WAIT_S = 0.0
+    assert binding.call("SendMessage", {"message": message()})["task"]["status"]["state"] == "TASK_STATE_SUBMITTED"
+
+
+def test_the_server_makes_the_ids_of_tasks_and_of_contexts_that_are_not_named(binding: Binding, local: Factory) -> None:
     """Sections 3.4.1 and 3.4.2."""
     one, two = (binding.call("SendMessage", {"message": message(), **IMMEDIATELY})["task"] for _ in range(2))
     assert len({one["id"], two["id"], one["contextId"], two["contextId"]}) == 4
@@ -187,9 +210,7 @@ def test_the_server_makes_the_ids_of_tasks_and_of_contexts_that_are_not_named(
 
 
 @pytest.mark.parametrize("task_id", ["0199b3b4-0000-7000-8000-000000000000", "mine"])
-def test_a_message_makes_no_task_of_an_id_that_its_client_chose(
-    binding: Binding, local: Factory, task_id: str
-) -> None:
+def test_a_message_makes_no_task_of_an_id_that_its_client_chose(binding: Binding, local: Factory, task_id: str) -> None:
     """Section 3.4.2."""
     with nothing_left():
         for method in ("SendMessage", "SendStreamingMessage"):
@@ -401,7 +422,9 @@ def test_a_stream_stays_open_while_authorisation_is_awaited(
         engine.run(engine.request_cancel, [task_id], by="a test")
 
     doors.once_followed(task_id, turn)
-    events = binding.stream(method, said if method == "SendStreamingMessage" else {"id": str(task_id)})
+    # Section 3.2.2: on a stream returnImmediately has no effect.
+    params = {**said, **IMMEDIATELY} if method == "SendStreamingMessage" else {"id": str(task_id)}
+    events = binding.stream(method, params)
     states = [event.data["statusUpdate"]["status"]["state"] for event in events[1:]]
     assert states == ["TASK_STATE_AUTH_REQUIRED", "TASK_STATE_CANCELED"]
 
