@@ -28,6 +28,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.routing import Mount, Route
 
+from a2a_project.hsts import StrictTransport
 from a2a_project.limits import BoundedBody
 from tasks_app import metrics, tokens
 from tasks_app.a2a import routes
@@ -85,7 +86,10 @@ application = Starlette(
         Route("/api/v1/artifacts/{artifact_id}/content", streams.content),
         Mount("/", BoundedBody(django_application, settings.A2A_MAX_BODY_BYTES)),
     ],
-    # A page that a browser shows must not reach a server on its user's machine under another name (DNS rebinding).
-    middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=_hosts(settings.ALLOWED_HOSTS), www_redirect=False)],
+    middleware=[
+        Middleware(StrictTransport),
+        # A page that a browser shows must not reach a server on its user's machine under another name (DNS rebinding).
+        Middleware(TrustedHostMiddleware, allowed_hosts=_hosts(settings.ALLOWED_HOSTS), www_redirect=False),
+    ],
     lifespan=lifespan,
 )

@@ -6,6 +6,7 @@ API keys, bearer tokens of configured issuers (``tokens``), or the client ``loca
 from __future__ import annotations
 
 import ipaddress
+import logging
 import re
 import time
 from collections.abc import Mapping
@@ -21,6 +22,8 @@ from tasks_app import scopes, tokens
 from tasks_app.agents import AgentSpec
 from tasks_app.models import ApiKey, Client
 from tasks_app.models.client import LOCAL_CLIENT
+
+log = logging.getLogger(__name__)
 
 #: An answer is remembered this long: what a revoked key is good for after its revocation, and how long a client's old
 #: limits count after they were changed, in seconds. Never past the end of a key or a token.
@@ -113,13 +116,11 @@ def identify(headers: Mapping[str, str], peer: str | None) -> Caller:
 
     Asks the database and may ask a token's issuer for its keys: not for an event loop. Raises :class:`Unauthenticated`.
     """
-    credential = _credential(headers)
-    if credential is None:
-        found = _local(headers, peer)
-    elif credential.is_bearer and not credential.text.startswith(KEY_PREFIX) and settings.A2A_JWT_ISSUERS:
-        found = _of_token(credential.text)
-    else:
-        found = _of_key(credential.text)
+    try:
+        found = _found(headers, peer)
+    except Unauthenticated as error:
+        log.warning("refused a request from %s: %s", peer, error)
+        raise
     client = found.client
     caller = Caller(client.pk, client.name, client.submit_rate_per_s, client.max_queued, found.scopes)
     if len(_known) > 10_000:
@@ -141,13 +142,24 @@ def check_scopes(caller: Caller, spec: AgentSpec | None = None, skill: str = "",
     if spec is not None:
         needed |= spec.scopes_for(skill)
     if caller.scopes is not None and not needed <= caller.scopes:
-        raise Forbidden(frozenset(needed - caller.scopes), frozenset(needed))
+        error = Forbidden(frozenset(needed - caller.scopes), frozenset(needed))
+        log.warning("refused a request of the client %s: %s", caller.name, error)
+        raise error
 
 
 def forget() -> None:
     """Asks again for everybody: tests, and a process whose database changed."""
     _known.clear()
     tokens.forget()
+
+
+def _found(headers: Mapping[str, str], peer: str | None) -> _Found:
+    credential = _credential(headers)
+    if credential is None:
+        return _local(headers, peer)
+    if credential.is_bearer and not credential.text.startswith(KEY_PREFIX) and settings.A2A_JWT_ISSUERS:
+        return _of_token(credential.text)
+    return _of_key(credential.text)
 
 
 def _credential(headers: Mapping[str, str]) -> _Credential | None:

@@ -299,10 +299,15 @@ class Context:
 
 
 def agent_message(claim: Claim, said: str | Message) -> bytes:
-    """A message of the agent's, as protobuf bytes: this text, or this message as one of the task's."""
+    """A message of the agent's, as protobuf bytes: this text, or this message as one of the task's.
+
+    One without a part gets an empty text: on the wire a message has at least one (A2A 1.0, section 5.7).
+    """
     message = (
         Message(parts=[Part(text=said)]) if isinstance(said, str) else Message.FromString(said.SerializeToString())
     )
+    if not message.parts:
+        message.parts.add(text="")
     message.message_id = message.message_id or str(uuid_utils.compat.uuid7())
     message.context_id, message.task_id, message.role = claim.context_id, str(claim.task_id), Role.ROLE_AGENT
     return bytes(message.SerializeToString())

@@ -20,7 +20,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tasks_app import operations
-from tasks_app.a2a import calls, extensions, http, parse, sse, versions
+from tasks_app.a2a import agent_card, calls, extensions, http, parse, sse, versions
 from tasks_app.a2a.dialect import V1_0, Dialect, Streaming
 from tasks_app.a2a.errors import (
     A2AError,
@@ -39,6 +39,13 @@ log = logging.getLogger(__name__)
 #: A task's webhooks, below an address.
 CONFIGS = "tasks/{id}/pushNotificationConfigs"
 A2A_JSON, JSON = "application/a2a+json", "application/json"
+#: What an operation's answer says of caches: an extended card is its caller's alone (section 13.3).
+CACHING = {
+    "GetExtendedAgentCard": {
+        "Cache-Control": f"private, max-age={agent_card.MAX_AGE_S}",
+        "Vary": "Authorization, X-API-Key",
+    }
+}
 
 Read = Callable[[Request], Awaitable[Params]]
 #: (method, path below an agent's address, operation, where its params are).
@@ -89,7 +96,7 @@ def endpoint(version: Version, method: str, read: Read) -> Callable[[Request], A
             # The body may name the tenant too, and then the same one.
             operations.agent_at(spec.name, params.get("tenant"))
             call = calls.made_by(request, caller, spec, dialect.operation(method))
-            headers = extensions.echoed(call.extensions)
+            headers = extensions.echoed(call.extensions) | CACHING.get(call.method, {})
             if method in dialect.streaming:
                 streaming = dialect.streaming[method]
                 return sse.Stream(_events(await streaming.do(call, params), streaming), headers=headers)

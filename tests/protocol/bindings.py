@@ -24,6 +24,9 @@ VERSION = {"a2a-version": "1.0"}
 STREAMING = ("SendStreamingMessage", "SubscribeToTask")
 SERVICE = a2a_pb2.DESCRIPTOR.services_by_name["A2AService"]
 
+#: The detail that says which of A2A's errors it is (sections 9.5, 10.6, 11.6).
+ERROR_INFO = "type.googleapis.com/google.rpc.ErrorInfo"
+
 #: The path of every operation below an agent's address, and its verb (section 5.3).
 PATHS = {
     "SendMessage": ("POST", "message:send"),
@@ -42,13 +45,14 @@ PATHS = {
 
 @dataclass
 class Refused(Exception):
-    """``code`` is JSON-RPC's, HTTP's or gRPC's; ``reason`` and ``fields`` are those of the details."""
+    """``code`` is JSON-RPC's, HTTP's or gRPC's; ``reason``, ``domain`` and ``fields`` are those of the details."""
 
     code: Any
     message: str
     reason: str
     fields: set[str] = field(default_factory=set)
     headers: Mapping[str, str] = field(default_factory=dict)
+    domain: str = ""
 
 
 class Event(NamedTuple):
@@ -179,9 +183,10 @@ async def over_grpc(ask: Callable[[grpc.aio.Channel], Awaitable[Any]]) -> Any:
 
 
 def refused(code: Any, message: str, details: list[dict[str, Any]], headers: Mapping[str, str]) -> Refused:
-    info = next((item for item in details if item["@type"].endswith("ErrorInfo")), {"reason": ""})
+    kinds = {item["@type"]: item for item in details}
+    info = kinds.get(ERROR_INFO, {"reason": "", "domain": ""})
     fields = {item["field"] for detail in details for item in detail.get("fieldViolations", [])}
-    return Refused(code, message, info["reason"], fields, headers)
+    return Refused(code, message, info["reason"], fields, headers, info["domain"])
 
 
 def sse_events(text: str) -> list[Event]:

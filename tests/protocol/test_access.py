@@ -180,6 +180,32 @@ def test_the_extended_card_shows_what_its_caller_may_ask_for(
     assert error.reason == "UNSUPPORTED_OPERATION"
 
 
+def test_the_extended_card_is_kept_by_its_callers_cache_only(doors: Doors, factory: Factory, lab: AgentSpec) -> None:
+    """Section 13.3."""
+    headers = {"a2a-version": "1.0", "a2a-extensions": SAFETY, **key(factory.owner)}
+    reply = doors.send("GET", "/a2a/lab/extendedAgentCard", headers=headers)
+    assert (reply.status_code, reply.headers["cache-control"]) == (200, "private, max-age=300")
+    assert reply.headers["vary"] == "Authorization, X-API-Key"
+    refused_one = doors.send("GET", "/a2a/lab/extendedAgentCard", headers={"a2a-version": "1.0"})
+    assert (refused_one.status_code, "cache-control" in refused_one.headers) == (401, False)
+
+
+def test_who_was_refused_is_logged_without_the_credential(
+    doors: Doors, factory: Factory, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Section 13.4."""
+    version, wrong, reader = {"a2a-version": "1.0"}, {"x-api-key": "a2a_0123_s3cret"}, key(factory.owner, "tasks:read")
+    assert doors.send("GET", "/a2a/echo/tasks", headers=version | wrong).status_code == 401
+    task = f"/a2a/echo/tasks/{factory.pending()}"
+    assert doors.send("POST", f"{task}:cancel", headers=version | reader).status_code == 403
+    assert [record.getMessage() for record in caplog.records if record.name == "tasks_app.authentication"] == [
+        "refused a request from 127.0.0.1: the API key is unknown, expired or revoked",
+        f"refused a request of the client {factory.owner.name}: the credential lacks tasks:write",
+    ]
+    assert "s3cret" not in caplog.text
+    assert reader["authorization"].rpartition("_")[2] not in caplog.text
+
+
 @pytest.mark.parametrize("metadata", [{}, {"authorization": "Bearer a2a_0_0"}])
 def test_over_grpc_nothing_is_made_of_a_request_before_it_is_known_whose(
     doors: Doors, metadata: dict[str, str]

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 from collections.abc import Iterator
 from copy import copy
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from a2a.types import Message
-from google.protobuf.json_format import ParseDict
+from a2a.types import Message, SendMessageResponse, StreamResponse, SubscribeToTaskRequest, TaskState
+from a2a.types import Task as WireTask
+from a2a.utils.proto_utils import validate_proto_required_fields
+from django.db import connection
+from google.protobuf.json_format import MessageToDict, ParseDict
 
 from tasks_app import agents, engine
 from tasks_app.engine import ArtifactRecord, Chunk, Finish, Note
 from tasks_app.models import Client, Outcome, Task
 from tasks_app.models.client import LOCAL_CLIENT
 from tasks_app.status import Lane, TaskStatus
-from tests.factory import Factory, admit
+from tasks_app.web import Web
+from tests.factory import Factory, admit, asks
 from tests.live import wait_for
-from tests.protocol.bindings import BINDINGS, Binding, Refused
+from tests.protocol.bindings import BINDINGS, PATHS, SERVICE, STREAMING, VERSION, Binding, Refused, over_grpc
 from tests.protocol.doors import EXTENSION, Doors, message, nothing_left
 from workers.testing import OneProcess, one_process
 
@@ -31,6 +37,7 @@ ERRORS: dict[str, tuple[int, int, str, str]] = {
     "ContentTypeNotSupported": (-32005, 400, "INVALID_ARGUMENT", "CONTENT_TYPE_NOT_SUPPORTED"),
     "VersionNotSupported": (-32009, 400, "FAILED_PRECONDITION", "VERSION_NOT_SUPPORTED"),
     "InvalidParams": (-32602, 400, "INVALID_ARGUMENT", "INVALID_PARAMS"),
+    "Internal": (-32603, 500, "INTERNAL", "INTERNAL_ERROR"),
 }
 
 
@@ -59,9 +66,10 @@ def refuses(binding: Binding, error: str, method: str, params: dict[str, Any], *
             method, params, **options
         )
     jsonrpc, http, grpc, reason = ERRORS[error]
-    assert (caught.value.code, caught.value.reason) == (
+    assert (caught.value.code, caught.value.reason, caught.value.domain) == (
         {"jsonrpc": jsonrpc, "rest": http, "grpc": grpc}[binding.name],
         reason,
+        "a2a-protocol.org",
     )
     return caught.value
 
@@ -73,6 +81,82 @@ def text_artifact(text: str) -> ArtifactRecord:
         chunks=(Chunk(kind="text", content=text.encode(), media_type="text/plain"),),
         event=b"",
     )
+
+
+def test_every_operation_of_the_service_is_there(binding: Binding, local: Factory) -> None:
+    """Section 5.3. What is asked for is not, so that each operation answers by its own error."""
+    assert set(PATHS) == set(SERVICE.methods_by_name)
+    for method, declared in SERVICE.methods_by_name.items():
+        known = declared.input_type.fields_by_camelcase_name
+        params = {name: "x" for name in ("id", "taskId") if name in known}
+        if method == "ListTasks":
+            assert binding.call(method, params).get("tasks", []) == []
+            continue
+        with pytest.raises(Refused) as caught:
+            (binding.stream if method in STREAMING else binding.call)(method, params)
+        assert caught.value.reason in ("INVALID_PARAMS", "TASK_NOT_FOUND", "UNSUPPORTED_OPERATION"), method
+
+
+def test_a_fault_of_ours_is_logged_and_tells_the_client_nothing(
+    binding: Binding, local: Factory, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Section 3.3.2."""
+
+    async def broken(*_: Any) -> None:
+        raise RuntimeError("a secret of the server's")
+
+    task_id = str(local.pending())
+    monkeypatch.setattr(Web, "task", broken)
+    error = refuses(binding, "Internal", "GetTask", {"id": task_id})
+    assert "secret" not in error.message
+    assert "RuntimeError: a secret of the server's" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["jsonrpc", "rest"])
+def test_json_is_that_of_the_proto_with_instants_in_utc(doors: Doors, system: OneProcess, name: str) -> None:
+    """Sections 5.5 to 5.7: names in camelCase, enums by name, ISO 8601 with Z, and nothing required is missing."""
+    binding = BINDINGS[name](doors)
+    sent = binding.call("SendMessage", {"message": message()})
+    page = binding.call("ListTasks", {"includeArtifacts": True, "historyLength": 9})
+    streamed = [event.data for event in binding.stream("SendStreamingMessage", {"message": message()})]
+    at_once = binding.call("SendMessage", {"message": message(), **IMMEDIATELY})
+    for kind, answer in (
+        (SendMessageResponse, sent),
+        (SendMessageResponse, at_once),
+        (WireTask, binding.call("GetTask", {"id": sent["task"]["id"]})),
+        *[(WireTask, task) for task in page["tasks"]],
+        *[(StreamResponse, event) for event in streamed],
+    ):
+        validate_proto_required_fields(ParseDict(answer, kind()))
+        names, instants = said_by(answer)
+        assert not [each for each in names if "_" in each]
+        assert instants or "artifactUpdate" in answer
+        assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3,6})?Z", each) for each in instants)
+    assert sent["task"]["history"][0]["role"] == "ROLE_USER"
+
+
+def said_by(data: Any) -> tuple[set[str], set[str]]:
+    """The names of all fields outside of metadata, and the values of those that are instants."""
+    names: set[str] = set()
+    instants: set[str] = set()
+    inner = data if isinstance(data, list) else []
+    if isinstance(data, dict):
+        names |= set(data)
+        instants |= {data["timestamp"]} if "timestamp" in data else set()
+        inner = [value for name, value in data.items() if name != "metadata"]
+    for value in inner:
+        more = said_by(value)
+        names, instants = names | more[0], instants | more[1]
+    return names, instants
+
+
+@pytest.mark.parametrize("name", ["jsonrpc", "rest"])
+def test_fields_of_a_later_version_are_ignored(doors: Doors, local: Factory, name: str) -> None:
+    """Section 5.7."""
+    said = message(parts=[{"text": "hello", "later": [1]}], later={"a": 1})
+    configuration = {**IMMEDIATELY["configuration"], "later": 5}
+    task = BINDINGS[name](doors).call("SendMessage", {"message": said, "configuration": configuration, "later": "x"})
+    assert "later" not in str(task)
 
 
 # SendMessage ---------------------------------------------------------------------------------------------------------
@@ -91,6 +175,58 @@ def test_return_immediately_answers_when_the_task_is_stored(binding: Binding, lo
     assert (task["status"]["state"], task["contextId"]) == ("TASK_STATE_SUBMITTED", "c")
     assert task["metadata"]["generation"] == 1
     assert Task.objects.get(id=task["id"]).status == TaskStatus.PENDING
+
+
+@pytest.mark.parametrize("status", [TaskStatus.INPUT_REQUIRED, TaskStatus.AUTH_REQUIRED])
+def test_a_message_blocks_until_its_task_asks(
+    binding: Binding, local: Factory, doors: Doors, status: TaskStatus
+) -> None:
+    """Section 3.2.2: an interrupted state is answered with all there is so far."""
+    said = {"message": message()}
+    task_id = UUID(binding.call("SendMessage", {**said, **IMMEDIATELY})["task"]["id"])
+    claim = local.claim(admitted(task_id))
+    doors.once_followed(task_id, lambda: local.write(claim, text_artifact("so far"), finish=asks(status)))
+    # A repeat of the message waits for the same task.
+    task = binding.call("SendMessage", said)["task"]
+    assert task["status"]["state"] == f"TASK_STATE_{status.name}"
+    assert task["artifacts"][0]["parts"][0]["text"] == "so far"
+
+
+def test_who_waits_longer_than_the_server_does_gets_the_task_as_it_is(
+    binding: Binding, local: Factory, settings: Any
+) -> None:
+    """Our choice, so that no connection is held for hours: docs/doors.md."""
+    settings.A2A_BLOCKING_WAIT_S = 0.0
+    assert binding.call("SendMessage", {"message": message()})["task"]["status"]["state"] == "TASK_STATE_SUBMITTED"
+
+
+def test_the_server_makes_the_ids_of_tasks_and_of_contexts_that_are_not_named(binding: Binding, local: Factory) -> None:
+    """Sections 3.4.1 and 3.4.2."""
+    one, two = (binding.call("SendMessage", {"message": message(), **IMMEDIATELY})["task"] for _ in range(2))
+    assert len({one["id"], two["id"], one["contextId"], two["contextId"]}) == 4
+    said = message(contextId=one["contextId"])
+    again = binding.call("SendMessage", {"message": said, **IMMEDIATELY})["task"]
+    assert (again["contextId"], again["id"] in (one["id"], two["id"])) == (one["contextId"], False)
+
+
+@pytest.mark.parametrize("task_id", ["0199b3b4-0000-7000-8000-000000000000", "mine"])
+def test_a_message_makes_no_task_of_an_id_that_its_client_chose(binding: Binding, local: Factory, task_id: str) -> None:
+    """Section 3.4.2."""
+    with nothing_left():
+        for method in ("SendMessage", "SendStreamingMessage"):
+            refuses(binding, "TaskNotFound", method, {"message": message(taskId=task_id)})
+
+
+@pytest.mark.parametrize(("length", "shown"), [(None, 1), (0, 0), (1, 1), (9, 1)])
+def test_an_answer_comes_with_as_much_history_as_its_message_asks_for(
+    binding: Binding, local: Factory, length: int | None, shown: int
+) -> None:
+    """Section 3.2.4; none is left out, and not empty."""
+    more = {} if length is None else {"historyLength": length}
+    said = {"message": message(), "configuration": {"returnImmediately": True, **more}}
+    for _ in range(2):  # as it was accepted, and as it is read again
+        task = binding.call("SendMessage", said)["task"]
+        assert (len(task.get("history", [])), "history" in task) == (shown, shown > 0)
 
 
 def test_the_same_message_again_is_the_same_task_through_any_binding(doors: Doors, local: Factory) -> None:
@@ -270,6 +406,58 @@ def test_a_stream_ends_where_input_is_required_and_a_subscription_does_not(
     events = binding.stream("SubscribeToTask", {"id": str(task_id)})
     assert events[0].data["task"]["status"]["state"] == "TASK_STATE_INPUT_REQUIRED"
     assert events[-1].data["statusUpdate"]["status"]["state"] == "TASK_STATE_CANCELED"
+
+
+@pytest.mark.parametrize("method", STREAMING)
+def test_a_stream_stays_open_while_authorisation_is_awaited(
+    binding: Binding, local: Factory, doors: Doors, method: str
+) -> None:
+    """Section 7.6.1: it may come by another way."""
+    said = {"message": message()}
+    task_id = UUID(binding.call("SendMessage", {**said, **IMMEDIATELY})["task"]["id"])
+    claim = local.claim(admitted(task_id))
+
+    def turn() -> None:
+        local.write(claim, finish=asks(TaskStatus.AUTH_REQUIRED))
+        engine.run(engine.request_cancel, [task_id], by="a test")
+
+    doors.once_followed(task_id, turn)
+    # Section 3.2.2: on a stream returnImmediately has no effect.
+    params = {**said, **IMMEDIATELY} if method == "SendStreamingMessage" else {"id": str(task_id)}
+    events = binding.stream(method, params)
+    states = [event.data["statusUpdate"]["status"]["state"] for event in events[1:]]
+    assert states == ["TASK_STATE_AUTH_REQUIRED", "TASK_STATE_CANCELED"]
+
+
+def test_streams_of_a_task_get_the_same_events_and_one_that_leaves_ends_no_other(doors: Doors, local: Factory) -> None:
+    """Section 3.5.2; over gRPC, where a test can leave in the middle."""
+    claim = local.claimed()
+    request = SubscribeToTaskRequest(tenant="echo", id=str(claim.task_id)).SerializeToString()
+
+    def work() -> None:
+        try:
+            local.write(claim, *[Note(progress=step / 10) for step in range(1, 6)], text_artifact("done"))
+            local.write(claim, finish=completed())
+        finally:
+            connection.close()
+
+    async def followed(channel: Any) -> list[list[StreamResponse]]:
+        many = channel.unary_stream(
+            f"/{SERVICE.full_name}/SubscribeToTask", response_deserializer=StreamResponse.FromString
+        )
+        calls = [many(request, metadata=tuple(VERSION.items()), timeout=30) for _ in range(3)]
+        streams = [aiter(call) for call in calls]
+        begun = [await anext(stream) for stream in streams]
+        calls[0].cancel()
+        await asyncio.to_thread(work)
+        left = zip(begun[1:], streams[1:], strict=True)
+        return [[first, *[event async for event in stream]] for first, stream in left]
+
+    one, other = doors.ask(lambda _: over_grpc(followed))
+    assert one == other
+    numbers = [generation(MessageToDict(event)) for event in one]
+    assert numbers == list(range(numbers[0], Task.objects.get(id=claim.task_id).generation + 1))
+    assert one[-1].status_update.status.state == TaskState.TASK_STATE_COMPLETED
 
 
 def admitted(task_id: UUID) -> UUID:

@@ -88,6 +88,16 @@ def test_a_message_of_the_handlers_own_is_sent_as_the_tasks(ctx: Context, record
     assert (own.role, own.message_id) == (Role.ROLE_USER, "")
 
 
+def test_a_message_without_a_part_gets_an_empty_text(ctx: Context, recorder: Recorder) -> None:
+    """A2A 1.0, section 5.7: a message has at least one part."""
+    ctx.say(Message(metadata={"a": 1}))
+    (note,) = recorder.records
+    assert isinstance(note, Note)
+    said = Message.FromString(note.message or b"")
+    assert [(part.WhichOneof("content"), part.text) for part in said.parts] == [("text", "")]
+    assert dict(said.metadata) == {"a": 1}
+
+
 @pytest.mark.parametrize("message", ["which?", Message(parts=[Part(text="which?")])])
 def test_to_require_something_ends_the_turn(ctx: Context, recorder: Recorder, message: Any) -> None:
     with pytest.raises(InputRequired, match="which"):

@@ -10,17 +10,20 @@ from uuid import UUID
 import httpx
 import pytest
 from a2a.client.errors import A2AClientError
-from a2a.types import TaskState
+from a2a.types import Message, Part, TaskState
 from google.protobuf.json_format import MessageToDict
 
 from stack.ports import find_free
+from tasks_app.agents import AuthRequired
 from tasks_app.models import Outcome, Task, TaskAttempt, TaskEvent
 from tasks_app.policies import RetryPolicy
+from tasks_app.status import TaskStatus
 from tests import executors
 from tests.live import wait_for
 from tests.remotes import TOKEN, Remotes, remotes
 from tests.unit.test_executor_agent import said, whole
 from workers.adapters import conversation, remote_agent
+from workers.adapters.relay import End, settle
 from workers.testing import OneProcess, one_process
 
 PORT = find_free()
@@ -112,6 +115,14 @@ def test_a_remotes_question_is_ours_and_the_answer_goes_to_its_task(system: OneP
     assert [message.parts[0].text for message in task.history] == [*heard, "question 2", "blue", told]
     assert [artifact.name for artifact in task.artifacts] == ["answer-0", "answer-1", "answer-2"]
     assert TaskEvent.objects.filter(task_id=task.id, kind="artifact").count() == 3
+
+
+@pytest.mark.parametrize("said", ["log in", Message(parts=[Part(text="log in")]), ""])
+def test_what_has_to_be_authorised_at_a_remote_is_asked_of_our_client(said: str | Message) -> None:
+    """A2A 1.0, section 7.6.2: a chain of tasks that are AUTH_REQUIRED."""
+    with pytest.raises(AuthRequired, match="log in" if said else "authorisation is required") as caught:
+        settle(End(TaskState.TASK_STATE_AUTH_REQUIRED, said))
+    assert caught.value.status == TaskStatus.AUTH_REQUIRED
 
 
 @pytest.mark.parametrize("name", ["r-slow", "r-slow-polled"])
