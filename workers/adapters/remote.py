@@ -21,8 +21,8 @@ class Remote:
 
     ``url`` is its base address, or that of its card if it ends in ``.json``. ``bearer_from`` and ``headers_from`` name
     the environment variables that hold a bearer token, and the values of these headers; they are sent to the host of
-    ``url`` and to ``hosts``. ``extensions`` are the URIs that each request names. ``card_ttl_s`` is how long a card is
-    used, in seconds.
+    ``url`` and to ``hosts``. ``extensions`` are the URIs that each request names. ``card_ttl_s`` is after how
+    many seconds a card is read again.
     """
 
     url: str
