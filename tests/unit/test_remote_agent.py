@@ -186,7 +186,7 @@ def test_a_remote_that_is_busy_is_asked_again_when_it_says(system: OneProcess) -
     assert errors == [f"the remote agent answered with the HTTP status {status}" for status in (429, 503)]
 
 
-def test_credentials_come_from_the_environment_and_reach_known_hosts_only(
+def test_credentials_come_from_the_environment_and_only_known_hosts_are_asked(
     system: OneProcess, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def code_of(name: str) -> Any:
@@ -197,7 +197,7 @@ def test_credentials_come_from_the_environment_and_reach_known_hosts_only(
     monkeypatch.setenv("TEST_REMOTE_TOKEN", TOKEN)
     assert code_of("r-guarded") is None
     assert code_of("r-stranger") == "remote_unauthorized"
-    assert code_of("r-elsewhere") is None
+    assert code_of("r-elsewhere") == "remote_misconfigured"
     assert code_of("r-elsewhere-secret") == "remote_misconfigured"
     assert code_of("r-elsewhere-known") is None
     assert code_of("r-moved") == "remote_refused"

@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 from a2a.client.errors import AgentCardResolutionError
 
+from tasks_app.agents import AgentError
 from workers.adapters import peer
 from workers.adapters.peer import Peer
 from workers.adapters.remote import Remote
@@ -95,3 +96,11 @@ async def test_a_card_that_says_something_else_is_followed(host: Host) -> None:
     assert await asking.client() is known
     host.names(f"{host.url}other/")
     assert await asking.client() is not known
+
+
+async def test_a_card_leads_to_no_other_host(host: Host) -> None:
+    """Whether or not we hold credentials for it: it may name any address of an inner network."""
+    host.names("http://169.254.169.254/latest/")
+    with pytest.raises(AgentError, match="none of its hosts"):
+        await Peer(Remote(url=host.url)).client()
+    assert await Peer(Remote(url=host.url, hosts=("169.254.169.254",))).client()

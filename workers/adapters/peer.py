@@ -56,7 +56,7 @@ class Peer:
         self._http = httpx.AsyncClient(limits=limits, timeout=timeout, follow_redirects=False)
         self._client: Client | None = None
         self._card = AgentCard()
-        #: When the card is to be read again, by the monotonic clock; and the read that is under way, with its beginning.
+        #: When the card is to be read again, by the monotonic clock; the read that is under way, and its beginning.
         self._due_at = 0.0
         self._reading: asyncio.Task[None] | None = None
         self._began_at = 0.0
@@ -132,9 +132,10 @@ class Peer:
             raise A2AClientTimeoutError("its card did not come in time") from error
 
     def _may_use(self, url: str) -> bool:
-        """Whether it may be asked at this address: one that gets our credentials is of a known host, and as safe."""
-        if not self._credentials():
-            return True
+        """Whether it may be asked at this address: of a host that is declared, and as safe as that.
+
+        Its card could lead us anywhere else, with our credentials or without.
+        """
         ours, theirs = urlsplit(self._remote.url), urlsplit(url if "://" in url else f"//{url}")
         is_safe = ours.scheme == "http" or theirs.scheme not in ("http", "grpc")
         return is_safe and theirs.hostname in (ours.hostname, *self._remote.hosts)

@@ -20,9 +20,9 @@ class Remote:
     """Where a remote agent is, and how it is asked.
 
     ``url`` is its base address, or that of its card if it ends in ``.json``. ``bearer_from`` and ``headers_from`` name
-    the environment variables that hold a bearer token, and the values of these headers; they are sent to the host of
-    ``url`` and to ``hosts``. ``extensions`` are the URIs that each request names. ``card_ttl_s`` is after how
-    many seconds a card is read again.
+    the environment variables that hold a bearer token, and the values of these headers. Whatever its card says, it is
+    asked at the host of ``url`` and at ``hosts`` only. ``extensions`` are the URIs that each request names.
+    ``card_ttl_s`` is after how many seconds a card is read again.
     """
 
     url: str
