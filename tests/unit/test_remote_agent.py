@@ -70,6 +70,12 @@ def test_a_remote_agents_messages_and_artifacts_arrive_over_every_binding_and_ve
     assert streamed.filter(kind="artifact").count() == 4
 
 
+@pytest.mark.parametrize("name", ["r-updating", "r-updating-polled"])
+def test_a_part_with_a_media_type_that_is_none_arrives_as_its_kind_has_it(system: OneProcess, name: str) -> None:
+    (artifact,) = whole(system.run(name, "mislabels")).artifacts
+    assert [part.media_type for part in artifact.parts] == ["application/octet-stream", "text/plain"]
+
+
 ENDS: dict[str, tuple[str, dict[str, str] | None]] = {
     "fails": ("failed", {"code": "remote_failed", "message": "the printer is on fire"}),
     "rejects": ("rejected", {"code": "rejected", "message": "not with me"}),
