@@ -160,7 +160,8 @@ class Talks(AgentExecutor):
         told = f"{heard} {kept} {TaskState.Name(before.status.state)} {asked}"
         await task.complete(task.new_agent_message([Part(text=told)]))
 
-    async def cancel(self, context: RequestContext, event_queue: EventQueue) -> None: ...
+    async def cancel(self, context: RequestContext, event_queue: EventQueue) -> None:
+        await updater(context, event_queue).cancel()
 
 
 class Slow(AgentExecutor):

@@ -145,6 +145,16 @@ def test_a_conversation_with_this_system_as_the_remote(live: Live) -> None:
     assert len({attempt["outcome"] for attempt in task["attempts"]}) == 2
 
 
+def test_what_is_cancelled_between_its_turns_is_cancelled_at_the_remote_too(live: Live) -> None:
+    """By worker-system, which beat triggers: no handler runs then."""
+    task_id = live.submit("itself-asks", "zero")
+    wait_for(lambda: live.task(task_id)["status"] == "input_required", what="it asks")
+    remote = remote_task(live, task_id)
+    assert live.task(remote)["status"] == "input_required"
+    assert live.http.post(f"/api/v1/tasks/{task_id}/cancel/").status_code == 200
+    assert live.ended(remote)["status"] == "cancelled"
+
+
 def between(instants: list[datetime]) -> list[float]:
     """The seconds from each to the next."""
     return [(later - earlier).total_seconds() for earlier, later in pairwise(instants)]

@@ -92,6 +92,10 @@ class Peer:
         headers = ServiceParametersFactory.create_from(self._credentials(), extensions)
         return ClientCallContext(service_parameters=headers, timeout=timeout_s)
 
+    async def close(self) -> None:
+        """Closes its connections over HTTP. For a loop that ends; a worker's peers live as long as its process."""
+        await self._http.aclose()
+
     async def _refresh(self) -> None:
         try:
             self._use(await self._read())

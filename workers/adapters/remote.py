@@ -40,6 +40,10 @@ class Remote:
             raise ValueError("credentials do not belong into the address: see bearer_from and headers_from")
 
 
+#: Those that are declared, by the name of the agent.
+REMOTES: dict[str, Remote] = {}
+
+
 def remote_agent(
     name: str,
     *,
@@ -74,3 +78,4 @@ def remote_agent(
 
     handle.__qualname__ = f"remote_agent({url})"  # two agents of a name are told apart by it
     agent(name, lane=Lane.IO, description=description, **{"takes_urls": True, **options})(handle)
+    REMOTES[name] = remote
