@@ -74,6 +74,11 @@ app.conf.update(
             "schedule": settings.A2A_PUSH_SWEEP_S,
             "options": {"queue": SYSTEM_QUEUE, "expires": settings.A2A_PUSH_SWEEP_S},
         },
+        "cancel-remotes": {
+            "task": "a2a.cancel-remotes",
+            "schedule": settings.A2A_SWEEP_S,
+            "options": {"queue": SYSTEM_QUEUE, "expires": settings.A2A_SWEEP_S},
+        },
     },
 )
 app.conf["CELERY_DB_REUSE_MAX"] = settings.CELERY_DB_REUSE_MAX

@@ -259,6 +259,14 @@ remote_agent(
     breaker=BreakerPolicy(failures=3, window_s=60, open_s=1),
     **_PATIENT,
 )
+remote_agent(
+    "remote-loaded",
+    url=f"{_REMOTE}slow/",
+    description="Waits for a file, elsewhere, few at once.",
+    breaker=BreakerPolicy(failures=3, window_s=60, open_s=2),
+    max_running=8,
+    **_PATIENT,
+)
 remote_agent("itself-sleep", url=f"{_ITSELF}/sleep/", description="Sleeps, by way of this system's own door.")
 remote_agent("itself-asks", url=f"{_ITSELF}/asks/", description="Asks, by way of this system's own door.")
 

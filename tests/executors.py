@@ -85,6 +85,11 @@ class Updating(AgentExecutor):
     async def _breaks(self, context: RequestContext, queue: EventQueue, task: TaskUpdater) -> None:
         raise InternalError("a broken part")
 
+    async def _mislabels(self, context: RequestContext, queue: EventQueue, task: TaskUpdater) -> None:
+        parts = [Part(raw=b"42", media_type="text/\u4e2d"), Part(text="42", media_type="a/b\r\nSet-Cookie: a=b")]
+        await task.add_artifact(parts, name="mislabelled", last_chunk=True)
+        await task.complete()
+
     async def _returns(self, context: RequestContext, queue: EventQueue, task: TaskUpdater) -> None:
         await task.add_artifact([Part(text="half")], name="half", last_chunk=True)
 
@@ -155,7 +160,8 @@ class Talks(AgentExecutor):
         told = f"{heard} {kept} {TaskState.Name(before.status.state)} {asked}"
         await task.complete(task.new_agent_message([Part(text=told)]))
 
-    async def cancel(self, context: RequestContext, event_queue: EventQueue) -> None: ...
+    async def cancel(self, context: RequestContext, event_queue: EventQueue) -> None:
+        await updater(context, event_queue).cancel()
 
 
 class Slow(AgentExecutor):

@@ -18,11 +18,12 @@ from google.protobuf.struct_pb2 import Struct
 from tasks_app.a2a.extension import skill_of
 from tasks_app.agents import AgentError, AuthRequired, InputRequired
 from tasks_app.engine import ArtifactRecord, CheckpointRecord, Chunk, Claim, Note, Record
+from tasks_app.media_types import is_media_type
 from tasks_app.nesting import DEPTH_MAX, is_too_deep
 from workers.scratch import Scratch
 
 #: What the columns hold; a name becomes an id, with a number where it is used again.
-TEXTS_MAX_CHARS = {"name": 120, "artifact_id": 128, "artifact_name": 256, "media_type": 128, "filename": 256}
+TEXTS_MAX_CHARS = {"name": 120, "artifact_id": 128, "artifact_name": 256, "filename": 256}
 
 
 CHECKPOINT_NAME_CHARS = 64
@@ -324,7 +325,8 @@ def chunk(content: Any, media_type: str | None, filename: str, *, kind: str = ""
             raise ValueError(f"content: nested deeper than {DEPTH_MAX} levels")
         kind, data, default = "data", json.dumps(content, allow_nan=False).encode(), "application/json"
     _check_size(len(data))
-    _check_texts(media_type=media_type or "", filename=filename)
+    _check_texts(filename=filename)
+    _check_media_type(media_type or "")
     return Chunk(kind=kind, content=data, media_type=media_type or default, filename=filename)
 
 
@@ -334,7 +336,8 @@ def part_chunk(part: Part) -> Chunk:
     if kind is None:
         raise ValueError("part: must have a content")
     if kind == "url":
-        _check_texts(media_type=part.media_type, filename=part.filename)
+        _check_texts(filename=part.filename)
+        _check_media_type(part.media_type)
         made = Chunk(kind="url", content=part.url.encode(), media_type=part.media_type, filename=part.filename)
     else:
         content = MessageToDict(part.data) if kind == "data" else getattr(part, kind)
@@ -381,3 +384,11 @@ def _check_texts(**texts: str) -> None:
         limit = TEXTS_MAX_CHARS.get(what)
         if "\x00" in text or (limit is not None and len(text) > limit):
             raise ValueError(f"artifact {what}: must have at most {limit} characters, none of them NUL")
+
+
+def _check_media_type(text: str) -> None:
+    """Raises ValueError for what could not be sent as one. It may be left out."""
+    if text and not is_media_type(text):
+        raise ValueError(
+            f"artifact media_type: must look like text/plain or text/html;charset=utf-8, not {text[:200]!r}"
+        )

@@ -68,6 +68,15 @@ def push() -> int:
         return deliver(leaving)
 
 
+@shared_task(name="a2a.cancel-remotes")
+def cancel_remotes() -> int:
+    """Beat's sweep over what was cancelled while nothing of it ran here, but may elsewhere; of how many tasks."""
+    from workers.adapters import leftovers  # only worker-system needs the SDK's client for it
+
+    with _reconnecting():
+        return leftovers.cancel()
+
+
 @contextmanager
 def _reconnecting() -> Iterator[None]:
     """After an error of the database the next job opens a new connection."""

@@ -19,12 +19,15 @@ from tasks_app.a2a import http, sse
 from tasks_app.a2a.errors import InvalidParamsError, TaskNotFoundError, violations
 from tasks_app.authentication import Forbidden, Unauthenticated, check_scopes
 from tasks_app.engine.core import Statement, Steps
+from tasks_app.media_types import is_media_type
 from tasks_app.reads import EventRecord
 from tasks_app.status import TERMINAL
 from tasks_app.web import web
 
 #: RFC 2483, section 5.
 URI_LIST = "text/uri-list"
+#: What is sent in place of a type that no header can hold; none such is stored any more.
+UNKNOWN = "application/octet-stream"
 #: What a browser may show by itself, without running anything of it.
 INLINE = ("image/png", "image/jpeg", "image/gif", "image/webp", "application/json", "text/plain")
 
@@ -78,6 +81,8 @@ async def content(request: Request) -> Response:
     name, media_type, filename = rows[0][:3]
     if any(row[3] == "url" for row in rows):
         media_type = URI_LIST
+    elif not is_media_type(media_type):
+        media_type = UNKNOWN
     kind = "inline" if media_type in INLINE else "attachment"
     headers = {
         "Content-Disposition": f"{kind}; filename*=UTF-8''{quote(filename or name or 'artifact')}",

@@ -21,6 +21,7 @@ reschedule      give what is pending another priority or time
 unadmit         take back what was admitted and is paused now
 rerun           a new task from one that has ended
 judge           move circuit breakers on
+leftovers       what handlers left elsewhere of tasks cancelled without one; left: what became of it
 prune           delete what ended long ago
 ==============  =====================================================================
 """
@@ -35,6 +36,7 @@ from tasks_app.engine.core import Steps, arun, run
 from tasks_app.engine.create import Created, NewTask, Submitted, create, create_within
 from tasks_app.engine.deliver import Delivered, FollowUp, deliver
 from tasks_app.engine.expire import expire
+from tasks_app.engine.leftover import Leftover, left, leftovers
 from tasks_app.engine.loss import Lost, lose, rescue, sweep_is_late, tick
 from tasks_app.engine.prune import prune
 from tasks_app.engine.records import (
@@ -66,6 +68,7 @@ __all__ = [
     "FollowUp",
     "Hint",
     "Kept",
+    "Leftover",
     "Lost",
     "Moved",
     "NewTask",
@@ -87,6 +90,8 @@ __all__ = [
     "extend",
     "fenced",
     "judge",
+    "left",
+    "leftovers",
     "lose",
     "prune",
     "release",

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from django.conf import settings
 
-from tasks_app.engine.breaker import mark_probes
+from tasks_app.engine.breaker import mark_probes, probed
 from tasks_app.engine.conditions import ADMITTED, WAITING
 from tasks_app.engine.core import Statement, Steps, transactional
 from tasks_app.status import Lane, Priority
@@ -96,7 +96,10 @@ class Found(NamedTuple):
 
 
 class Scene(NamedTuple):
-    """What a plan is made from. ``tokens`` is how many tasks each agent with a rate may be given now."""
+    """What a plan is made from.
+
+    ``tokens`` is how many tasks each agent with a rate may be given now, and 0 for one whose probe is under way.
+    """
 
     flights: list[Flight]
     waiting: list[Waiting]
@@ -291,6 +294,8 @@ def admit(
     heads.update((GroupKey(row[0], row[8], row[1], row[2]), row[9]) for row in rows if row[9] is not None)
     waiting = [_waiting(key, due_at_s, now_s) for key, due_at_s in heads.items()]
     tokens = (yield from _tokens(rates)) if rates else {}
+    if probing:
+        tokens |= dict.fromkeys((yield from probed(probing)), 0)
     scene = Scene(flights, waiting, tokens)
     chooser = plan(scene)
     hints: list[Hint] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -68,6 +68,7 @@ UPDATE tasks_app_breaker breaker SET probe = item.task_id, probe_epoch = item.ep
 FROM unnest(%(agent)s::text[], %(task_id)s::uuid[], %(epoch)s::int[]) AS item(agent, task_id, epoch)
 WHERE breaker.agent = item.agent AND breaker.state = 'half_open'
 """
+PROBED = "SELECT agent FROM tasks_app_breaker WHERE agent = ANY(%(agent)s) AND probe IS NOT NULL"
 
 
 @transactional
@@ -105,6 +106,15 @@ def mark_probes(probes: Mapping[str, tuple[UUID, int]]) -> Steps[None]:
         "epoch": [epoch for _, epoch in probes.values()],
     }
     yield Statement(PROBE, params)
+
+
+def probed(agents: Sequence[str]) -> Steps[list[str]]:
+    """Those of these half-open agents that have been let through a probe since they were judged last.
+
+    However it has ended, until that is judged it stays the only one: else a probe that fails at once would be followed
+    by many.
+    """
+    return [row[0] for row in (yield Statement(PROBED, {"agent": list(agents)}))]
 
 
 def _next(row: tuple[Any, ...], policy: BreakerPolicy) -> BreakerState:

@@ -116,6 +116,19 @@ def test_a_probe_that_fails_opens_it_again(factory: Factory) -> None:
     assert (state.state, state.reason) == ("open", "the probe ended: failed")
 
 
+def test_until_a_probe_that_has_failed_is_judged_no_other_is_let_through(factory: Factory) -> None:
+    """The dispatcher judges once a second, and a probe may fail within milliseconds."""
+    half_open(factory)
+    factory.write(probe(factory), finish=FAILED)
+    TaskAttempt.objects.update(released_at=F("claimed_at"))
+    rules = Rules(probing=frozenset({"echo"}))
+    assert admit({Lane.IO: 9}, rules) == []
+    assert judge().state == "open"
+    Breaker.objects.update(retry_at=F("retry_at") - timedelta(minutes=5))
+    assert judge().state == "half_open"
+    assert len(admit({Lane.IO: 9}, rules)) == 1
+
+
 @pytest.mark.parametrize("claimed", [True, False])
 def test_a_probe_that_is_cancelled_lets_another_through(claimed: bool, factory: Factory) -> None:
     half_open(factory)

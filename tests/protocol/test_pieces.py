@@ -7,6 +7,7 @@ import json
 from dataclasses import replace
 from uuid import UUID
 
+import pytest
 from a2a.types import Artifact as WireArtifact
 from a2a.types import TaskArtifactUpdateEvent
 
@@ -17,9 +18,11 @@ from tests.factory import Factory, asks, completed
 from tests.protocol.doors import TASKS, Doors
 
 
-def piece(kind: str, content: bytes, *, append: bool = False, last_chunk: bool = True) -> ArtifactRecord:
+def piece(
+    kind: str, content: bytes, *, append: bool = False, last_chunk: bool = True, media_type: str = "text/plain"
+) -> ArtifactRecord:
     event = TaskArtifactUpdateEvent(artifact=WireArtifact(artifact_id="log"), append=append, last_chunk=last_chunk)
-    chunk = Chunk(kind=kind, content=content, media_type="text/plain")
+    chunk = Chunk(kind=kind, content=content, media_type=media_type)
     made = ArtifactRecord(artifact_id="log", chunks=(chunk,), event=event.SerializeToString(), last_chunk=last_chunk)
     return replace(made, append=append, parts_before=int(append), bytes_before=3 * append)
 
@@ -74,6 +77,17 @@ def test_of_an_artifact_that_stands_elsewhere_the_content_is_where(doors: Doors)
     assert reply.headers["content-disposition"].startswith("attachment")
     part = doors.call("GetTask", {"id": str(claim.task_id)})["result"]["artifacts"][0]["parts"][0]
     assert part == {"url": "https://example.org/a.png", "mediaType": "text/plain"}
+
+
+@pytest.mark.parametrize("media_type", ["text/\u4e2d", "text/plain\r\nSet-Cookie: a=b", ""])
+def test_content_with_a_type_that_no_header_can_hold_is_sent_as_bytes(doors: Doors, media_type: str) -> None:
+    """No such type is stored any more: it may stand in rows of before."""
+    factory = local()
+    factory.write(factory.claimed(), piece("raw", b"42", media_type=media_type))
+    reply = doors.send("GET", f"/api/v1/artifacts/{Artifact.objects.get().id}/content")
+    assert (reply.status_code, reply.content) == (200, b"42")
+    assert reply.headers["content-type"] == "application/octet-stream"
+    assert "set-cookie" not in reply.headers
 
 
 def test_what_a_client_said_later_is_in_the_history(doors: Doors) -> None:

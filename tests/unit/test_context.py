@@ -181,9 +181,12 @@ def test_an_artifact_is_kept_by_its_kind(
     assert (event.last_chunk, event.append, len(event.artifact.parts)) == (True, False, 0)
 
 
-def test_a_media_type_that_is_named_goes_before_the_kinds_own(ctx: Context, recorder: Recorder) -> None:
-    ctx.artifact("<p>", name="a", media_type="text/html")
-    assert artifacts(recorder)[0].chunks[0].media_type == "text/html"
+@pytest.mark.parametrize("media_type", ["text/html", "image/svg+xml", 'text/csv; header=present ;charset="utf-8"'])
+def test_a_media_type_that_is_named_goes_before_the_kinds_own(
+    ctx: Context, recorder: Recorder, media_type: str
+) -> None:
+    ctx.artifact("<p>", name="a", media_type=media_type)
+    assert artifacts(recorder)[0].chunks[0].media_type == media_type
 
 
 @pytest.mark.parametrize(
@@ -215,7 +218,10 @@ def test_no_two_artifacts_of_an_attempt_share_an_id(ctx: Context, recorder: Reco
         {"name": "x" * 200},
         {"name": "a\x00"},
         {"name": "a", "description": "\x00"},
-        {"name": "a", "media_type": "x" * 200},
+        {"name": "a", "media_type": "text/" + "x" * 200},
+        {"name": "a", "media_type": "text/plain\r\nSet-Cookie: a=b"},
+        {"name": "a", "media_type": "text/\u4e2d"},
+        {"name": "a", "media_type": "text"},
         {"name": "a", "filename": "x" * 300},
         {"name": "a", "filename": "\x00"},
     ],
@@ -247,7 +253,7 @@ def test_what_is_added_to_an_artifact_counts_with_what_it_has(ctx: Context, sett
         (Artifact(artifact_id="x" * 129, parts=[Part(text="x")]), "artifact_id"),
         (Artifact(artifact_id="a"), "must have a part"),
         (Artifact(artifact_id="a", parts=[Part(filename="x")]), "content"),
-        (Artifact(artifact_id="a", parts=[Part(url="x", media_type="x" * 129)]), "media_type"),
+        (Artifact(artifact_id="a", parts=[Part(url="x", media_type="x/" + "x" * 127)]), "media_type"),
         (Artifact(artifact_id="a", parts=[Part(text="x")], metadata={"a": "\x00"}), "NUL"),
     ],
 )

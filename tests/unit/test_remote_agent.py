@@ -22,7 +22,8 @@ from tests import executors
 from tests.live import wait_for
 from tests.remotes import TOKEN, Remotes, remotes
 from tests.unit.test_executor_agent import said, whole
-from workers.adapters import conversation, remote_agent
+from workers import jobs
+from workers.adapters import conversation, leftovers, remote_agent
 from workers.adapters.relay import End, settle
 from workers.testing import OneProcess, one_process
 
@@ -71,6 +72,12 @@ def test_a_remote_agents_messages_and_artifacts_arrive_over_every_binding_and_ve
     streamed = TaskEvent.objects.filter(task_id=ids["updating"])
     assert 0.5 in streamed.filter(kind="progress").values_list("progress", flat=True)
     assert streamed.filter(kind="artifact").count() == 4
+
+
+@pytest.mark.parametrize("name", ["r-updating", "r-updating-polled"])
+def test_a_part_with_a_media_type_that_is_none_arrives_as_its_kind_has_it(system: OneProcess, name: str) -> None:
+    (artifact,) = whole(system.run(name, "mislabels")).artifacts
+    assert [part.media_type for part in artifact.parts] == ["application/octet-stream", "text/plain"]
 
 
 ENDS: dict[str, tuple[str, dict[str, str] | None]] = {
@@ -132,7 +139,41 @@ def test_a_cancel_of_ours_cancels_at_the_remote(system: OneProcess, tmp_path: Pa
     wait_for(lambda: TaskEvent.objects.filter(task_id=task_id, kind="artifact").exists(), what="it began")
     system.cancel(task_id)
     wait_for(lambda: executors.notes(there) == ["began", "cancel", "interrupted"], what="it is cancelled there")
+    assert jobs.cancel_remotes() == 0, "its handler has done it"
     wait_for(TaskAttempt.objects.filter(released_at__isnull=False).exists, what="its slot is free")
+
+
+def state_there(task_id: str) -> str:
+    """Of a task of the remote «talks»."""
+    asked = {"jsonrpc": "2.0", "id": 1, "method": "GetTask", "params": {"id": task_id}}
+    reply = httpx.post(f"{BASE}talks/", json=asked, headers={"A2A-Version": "1.0"})
+    return str(reply.json()["result"]["status"]["state"])
+
+
+def test_what_is_cancelled_while_it_waits_for_its_client_is_cancelled_at_the_remote_once(system: OneProcess) -> None:
+    task_id = system.run("r-talks", "begin")["id"]
+    assert jobs.cancel_remotes() == 0
+    system.cancel(task_id)
+    assert jobs.cancel_remotes() == 1
+    left = Task.objects.get(id=task_id).checkpoints.get().data
+    assert (left["cancel"]["outcome"], state_there(left["task_id"])) == ("cancelled", "TASK_STATE_CANCELED")
+    assert jobs.cancel_remotes() == 0
+
+
+def test_a_cancel_that_does_not_reach_the_remote_is_tried_again_for_a_while(
+    system: OneProcess, there: Remotes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task_id = system.run("r-talks", "begin")["id"]
+    there.kill()
+    system.cancel(task_id)
+    assert (jobs.cancel_remotes(), jobs.cancel_remotes()) == (1, 0)
+    checkpoints = Task.objects.get(id=task_id).checkpoints
+    assert checkpoints.get().data["cancel"]["error"] == "remote_unavailable"
+    monkeypatch.setattr(leftovers, "AGAIN_S", 0.0)
+    there.start()
+    assert jobs.cancel_remotes() == 1
+    assert checkpoints.get().data["cancel"]["outcome"] == "had ended", "a remote that was killed has lost it"
+    assert jobs.cancel_remotes() == 0
 
 
 def test_what_runs_too_long_is_cancelled_at_the_remote(system: OneProcess, tmp_path: Path) -> None:
@@ -197,7 +238,7 @@ def test_a_remote_that_is_busy_is_asked_again_when_it_says(system: OneProcess) -
     assert errors == [f"the remote agent answered with the HTTP status {status}" for status in (429, 503)]
 
 
-def test_credentials_come_from_the_environment_and_reach_known_hosts_only(
+def test_credentials_come_from_the_environment_and_only_known_hosts_are_asked(
     system: OneProcess, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def code_of(name: str) -> Any:
@@ -208,7 +249,7 @@ def test_credentials_come_from_the_environment_and_reach_known_hosts_only(
     monkeypatch.setenv("TEST_REMOTE_TOKEN", TOKEN)
     assert code_of("r-guarded") is None
     assert code_of("r-stranger") == "remote_unauthorized"
-    assert code_of("r-elsewhere") is None
+    assert code_of("r-elsewhere") == "remote_misconfigured"
     assert code_of("r-elsewhere-secret") == "remote_misconfigured"
     assert code_of("r-elsewhere-known") is None
     assert code_of("r-moved") == "remote_refused"

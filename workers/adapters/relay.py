@@ -14,6 +14,7 @@ from a2a.types import TaskStatusUpdateEvent as StatusUpdate
 from google.protobuf.struct_pb2 import Struct
 
 from tasks_app.agents import AuthRequired, InputRequired, Rejected, TurnEnd
+from tasks_app.media_types import is_media_type
 from workers.context import Context, part_chunk
 
 log = logging.getLogger(__name__)
@@ -81,7 +82,7 @@ class Relay:
         for message in task.history:
             if message.role == Role.ROLE_AGENT and message.message_id != task.status.message.message_id:
                 self._say(message)
-        for artifact in task.artifacts:
+        for artifact in map(_storable, task.artifacts):
             known = self._digests.get(artifact.artifact_id)
             if known is None or known.digest() != _digest(artifact).digest():
                 self.artifact(TaskArtifactUpdateEvent(artifact=artifact, last_chunk=True))
@@ -103,7 +104,7 @@ class Relay:
 
     def artifact(self, update: TaskArtifactUpdateEvent) -> None:
         """An artifact, or more of one."""
-        artifact = Artifact.FromString(update.artifact.SerializeToString())
+        artifact = _storable(update.artifact)
         digest = self._digests.get(artifact.artifact_id) if update.append else None
         self._digests[artifact.artifact_id] = _digest(artifact, digest)
         artifact.artifact_id = self._named(artifact.artifact_id)
@@ -153,6 +154,18 @@ def _fraction(metadata: Struct) -> float | None:
         return None
     number = float(value.number_value)
     return number if math.isfinite(number) and 0.0 <= number <= 1.0 else None
+
+
+def _storable(said: Artifact) -> Artifact:
+    """A copy of it. A part whose media type is none has its kind's own: what it holds is not lost for that."""
+    artifact: Artifact = Artifact.FromString(said.SerializeToString())
+    for part in artifact.parts:
+        if part.media_type and not is_media_type(part.media_type):
+            log.info(
+                "artifact %s: has a part of the media type %.200r, which is none", said.artifact_id, part.media_type
+            )
+            part.ClearField("media_type")
+    return artifact
 
 
 def _digest(artifact: Artifact, before: Any = None) -> Any:

@@ -20,9 +20,9 @@ class Remote:
     """Where a remote agent is, and how it is asked.
 
     ``url`` is its base address, or that of its card if it ends in ``.json``. ``bearer_from`` and ``headers_from`` name
-    the environment variables that hold a bearer token, and the values of these headers; they are sent to the host of
-    ``url`` and to ``hosts``. ``extensions`` are the URIs that each request names. ``card_ttl_s`` is how long a card is
-    used, in seconds.
+    the environment variables that hold a bearer token, and the values of these headers. Whatever its card says, it is
+    asked at the host of ``url`` and at ``hosts`` only. ``extensions`` are the URIs that each request names.
+    ``card_ttl_s`` is after how many seconds a card is read again.
     """
 
     url: str
@@ -38,6 +38,10 @@ class Remote:
             raise ValueError(f"'{self.url}' is no address of an agent: it looks like https://agents.example/scan/")
         if parts.username or parts.password:
             raise ValueError("credentials do not belong into the address: see bearer_from and headers_from")
+
+
+#: Those that are declared, by the name of the agent.
+REMOTES: dict[str, Remote] = {}
 
 
 def remote_agent(
@@ -74,3 +78,4 @@ def remote_agent(
 
     handle.__qualname__ = f"remote_agent({url})"  # two agents of a name are told apart by it
     agent(name, lane=Lane.IO, description=description, **{"takes_urls": True, **options})(handle)
+    REMOTES[name] = remote
