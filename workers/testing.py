@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -21,11 +22,9 @@ from django.test import Client, override_settings
 from tasks_app.brokers.options import transport_options
 from tasks_app.control import look
 from tasks_app.dispatch.loop import Dispatcher
-from tasks_app.dispatch.publisher import Publisher
-from tasks_app.dispatch.queues import queue_names
-from tasks_app.engine import Hint
+from tasks_app.dispatch.queues import JOB_NAMES, queue_names
 from tasks_app.models import Worker
-from tasks_app.status import INTERRUPTED, TERMINAL, Lane, Priority
+from tasks_app.status import INTERRUPTED, TERMINAL, Lane
 from workers import node
 from workers.heartbeat import Heartbeat
 from workers.io_pool import TaskPool
@@ -36,6 +35,7 @@ from workers.scratch import ScratchRoot
 
 URL = "memory://"
 STOP_S = 10.0
+LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 class OneProcess:
@@ -142,14 +142,18 @@ def _worker(app: Celery, running: IoLoop, runner: IoRunner, scratch: ScratchRoot
         yield
     finally:
         state.should_stop = 0  # type: ignore[assignment]  # the exit code
-        # It looks when it has received something, or every two seconds, and then waits for one thing more: here hints
-        # that no task stands behind.
-        nothing = Hint(task_id=uuid4(), epoch=0, lane=Lane.IO, priority=Priority.LOW, agent="")
-        Publisher(app).publish([nothing, nothing])
+        # It looks when it has received something, or every two seconds, and then waits for one thing more: here jobs
+        # that have expired, and are dropped.
+        for _ in range(2):
+            app.send_task(JOB_NAMES[Lane.IO], (str(uuid4()), 0), queue=queues[0], expires=LONG_AGO)
         for beat in beats:
             beat.retire(Worker.State.OFFLINE)
             beat.end()
         for each in (thread, *beats):
             each.join(STOP_S)
+        with app.connection_for_write() as connection:
+            channel: Any = connection.default_channel
+            for name in queues:  # the broker lives on in this process: the next worker is not to find what is left
+                channel.queue_purge(name)
         state.should_stop = None
         node.set_current(None)
