@@ -8,7 +8,7 @@ export PYTHONUNBUFFERED := 1
 TEST_ARGS ?=
 DEMO_ARGS ?=
 
-.PHONY: help demo up down status reset services services-stop test test-fast test-faults check lock bench browser
+.PHONY: help demo up down status reset services services-stop test test-fast test-faults fuzz check lock bench browser
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -64,6 +64,10 @@ test-fast: .venv/.dev services ## the tests that need no broker, in seconds
 test-faults: .venv/.dev services ## only the tests that kill, stop and restart everything under load
 	@echo "==> fault tests (about seven minutes; A2A_TEST_SEED=<number> repeats a chaos)"
 	@python -m pytest tests/faults $(TEST_ARGS)
+
+fuzz: .venv/.dev services ## fuzz the three A2A bindings, each time otherwise (A2A_FUZZ_EXAMPLES=300 a test: minutes)
+	@echo "==> what fails prints its case: put it into tests/protocol/corpus, see tests/protocol/fuzzing/__init__.py"
+	@A2A_FUZZ_EXAMPLES=$${A2A_FUZZ_EXAMPLES:-300} python -m pytest tests/protocol/test_fuzz.py --timeout 3600 -q $(TEST_ARGS)
 
 check: .venv/.dev ## style, types, import floors, Django's checks, missing migrations
 	@echo "==> checks: ruff, mypy, import-linter, django (about a minute the first time)"

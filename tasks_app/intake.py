@@ -94,7 +94,8 @@ def new_task(
         method=method,
         priority=options.priority,
         parameters=options.parameters,
-        metadata=metadata,
+        # As numbers come over gRPC, so that a repeat over another binding is the same request.
+        metadata=parse.whole(metadata),
         asked=options.asked,
         accepted_output_modes=accepted_output_modes,
         push=push,

@@ -205,6 +205,7 @@ def _place(token: str) -> tuple[datetime, UUID]:
         at = datetime.fromisoformat(instant)
         if at.tzinfo is None:
             raise ValueError(instant)
-        return at, UUID(task_id)
-    except (ValueError, binascii.Error):
+        # By its offset it may be before the first year, which nothing further on can say.
+        return at.astimezone(UTC), UUID(task_id)
+    except (ValueError, OverflowError, binascii.Error):
         raise invalid("pageToken", "is none of this list's") from None

@@ -56,6 +56,9 @@ RETRY_INFO_TYPE = "type.googleapis.com/google.rpc.RetryInfo"
 #: Who gives the reason of an error of ours (google.rpc.ErrorInfo).
 DOMAIN = "a2a-task-manager"
 
+#: Of a field's path and of what is wrong with it. The two go three times, in Base64 or percent-encoded.
+FIELD_MAX_BYTES, TEXT_MAX_BYTES = 200, 600
+
 
 class ResourceExhaustedError(A2AError):
     """The client has reached one of its limits; nothing was accepted. A2A has no error for it: this one is ours."""
@@ -73,8 +76,17 @@ class ResourceExhaustedError(A2AError):
 
 
 def invalid(field: str, message: str) -> InvalidParamsError:
-    """An InvalidParamsError about one field; its text names the field, so that it helps where only text is shown."""
+    """An InvalidParamsError about one field; its text names the field, so that it helps where only text is shown.
+
+    What it repeats of the request is cut: over gRPC all of it is metadata, of which clients take 8 KiB.
+    """
+    field, message = _cut(field, FIELD_MAX_BYTES), _cut(message, TEXT_MAX_BYTES)
     return InvalidParamsError(f"{field}: {message}", data={"errors": [{"field": field, "message": message}]})
+
+
+def _cut(text: str, most_bytes: int) -> str:
+    encoded = text.encode()
+    return text if len(encoded) <= most_bytes else encoded[:most_bytes].decode(errors="ignore") + "…"
 
 
 def unsupported_content(field: str, message: str) -> ContentTypeNotSupportedError:

@@ -15,7 +15,7 @@ from a2a.types import Message
 from django.utils.dateparse import parse_datetime
 
 from tasks_app.a2a.errors import invalid
-from tasks_app.a2a.parse import json_object
+from tasks_app.a2a.parse import json_object, whole
 from tasks_app.status import Priority
 
 URI = "urn:a2a-task-manager:task-options:v1"
@@ -66,8 +66,8 @@ def parse(data: Any, *, path: str) -> TaskOptions:
         timeout_s=_seconds(data.get("timeout_s"), _join(path, "timeout_s")),
         start_deadline_s=_seconds(data.get("start_deadline_s"), _join(path, "start_deadline_s")),
         run_after=_run_after(data.get("run_after"), _join(path, "run_after")),
-        parameters=json_object(data.get("parameters"), path=_join(path, "parameters")),
-        resources=json_object(data.get("resources"), path=_join(path, "resources")),
+        parameters=whole(json_object(data.get("parameters"), path=_join(path, "parameters"))),
+        resources=whole(json_object(data.get("resources"), path=_join(path, "resources"))),
     )
 
 

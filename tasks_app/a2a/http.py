@@ -111,6 +111,6 @@ def _has_it(request: Request, etag: str) -> bool:
         return etag.removeprefix("W/") in wanted or "*" in wanted
     try:
         since = parsedate_to_datetime(request.headers.get("if-modified-since", ""))
-    except ValueError:
+    except (ValueError, OverflowError):
         return False
     return (since if since.tzinfo else since.replace(tzinfo=UTC)).timestamp() >= STARTED_AT_S

@@ -63,6 +63,7 @@ async def endpoint(request: Request, agent: str | None) -> Response:
         http.check_content_type(request)
         data = _decoded(await http.body(request))
         call_id = _id(data)
+        parse.check_depth(data)
         _check_envelope(data)
         method, params = data["method"], data.get("params") or {}
         version = _version(versions.spoken(request.headers, request.query_params), method)
@@ -96,7 +97,6 @@ def _decoded(body: bytes) -> dict[str, Any]:
         raise JSONParseError(f"the body is not JSON: {error}") from None
     if not isinstance(data, dict):
         raise InvalidRequestError("the body must be one JSON-RPC object; batches are not supported")
-    parse.check_depth(data)
     return data
 
 

@@ -11,6 +11,7 @@ from a2a.types import Message, Part, Role, SendMessageConfiguration, TaskState
 from google.protobuf.json_format import ParseDict, ParseError
 from google.protobuf.message import Message as Proto
 
+from tasks_app.a2a import strict
 from tasks_app.a2a.errors import invalid
 from tasks_app.nesting import DEPTH_MAX, is_too_deep
 
@@ -74,6 +75,7 @@ def proto(data: Any, into: P, *, path: str) -> P:
     """Parses ProtoJSON; fields that are not known are ignored (A2A 1.0, section 5.7). ``path`` may be empty."""
     if not isinstance(data, Mapping):
         raise invalid(path, "must be an object")
+    strict.check(data, into.DESCRIPTOR, path=path)
     try:
         ParseDict(data, into, ignore_unknown_fields=True)
     except (ParseError, ValueError, TypeError, RecursionError) as error:

@@ -20,6 +20,8 @@ from tasks_app.push.values import NewPush, Push
 
 ID_MAX_CHARS = 128
 URL_MAX_CHARS = 2048
+#: Of a name in the DNS (RFC 1035, section 2.3.4).
+HOST_MAX_CHARS = 253
 SECRET_MAX_CHARS = 4096
 #: A client waits no longer than this for a slow name server.
 RESOLVE_S = 3.0
@@ -103,10 +105,13 @@ def _url(text: str, path: str) -> httpx.URL:
         raise invalid(path, f"must have at most {URL_MAX_CHARS} characters")
     try:
         url = httpx.URL(text)
+        host = url.host  # decodes an internationalised name, which may be none
     except (httpx.InvalidURL, ValueError) as error:
         raise invalid(path, f"cannot be read: {str(error)[:200]}") from None
-    if url.scheme not in _PORTS or not url.host or not text.isprintable() or " " in text:
+    if url.scheme not in _PORTS or not host or not text.isprintable() or " " in text:
         raise invalid(path, "must be an http:// or https:// address")
+    if len(url.raw_host) > HOST_MAX_CHARS:
+        raise invalid(path, f"must have a host of at most {HOST_MAX_CHARS} characters")
     if url.userinfo:
         raise invalid(path, "may not hold a user or a password; use authentication")
     if url.port is not None and not 0 < url.port < 65_536:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.core.management import call_command
 from django.db import connection
 
@@ -14,6 +15,7 @@ from stack.ports import find_free
 from stack.scripts import read_procfile
 from tests.live import Live, wait_for
 from tests.protocol.doors import Doors
+from tests.protocol.fuzzing.doors import Asker
 
 
 @pytest.fixture
@@ -36,6 +38,22 @@ def shut_doors(django_db_setup: None, django_db_blocker: Any) -> Iterator[Doors]
     with django_db_blocker.unblock(), pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setitem(connection.settings_dict, "CONN_MAX_AGE", 0)
         made = Doors()
+        yield made
+        made.close()
+        call_command("flush", interactive=False, verbosity=0, allow_cascade=True)
+
+
+@pytest.fixture(scope="module")
+def asker(django_db_setup: None, django_db_blocker: Any) -> Iterator[Asker]:
+    """Asks both servers, for a module whose tests leave no task behind; nobody waits for the end of one.
+
+    The module's tests are marked ``django_db``, so that there is a test database, and only read in their transaction.
+    """
+    assert connection.settings_dict["NAME"].startswith("test_")
+    with django_db_blocker.unblock(), pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setitem(connection.settings_dict, "CONN_MAX_AGE", 0)
+        monkeypatch.setattr(settings, "A2A_BLOCKING_WAIT_S", 0.0)
+        made = Asker()
         yield made
         made.close()
         call_command("flush", interactive=False, verbosity=0, allow_cascade=True)

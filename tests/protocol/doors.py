@@ -35,7 +35,7 @@ class Doors:
 
     def __init__(self) -> None:
         self._runner = asyncio.Runner()
-        self._application = _application()
+        self.application = _application()
         self._threads: list[Thread] = []
         self._web: Web | None = None
 
@@ -65,7 +65,7 @@ class Doors:
 
         async def within() -> Any:
             self._web = web()
-            transport = httpx.ASGITransport(app=self._application, client=(peer, 5000))
+            transport = httpx.ASGITransport(app=self.application, client=(peer, 5000))
             async with httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=30) as client:
                 return await ask(client)
 

@@ -72,10 +72,8 @@ def test_the_answer_repeats_the_id_of_its_call(shut_doors: Doors, call_id: Any) 
         *[(value, "configuration") for value in each([], "x", "", 0, 5, True, False)],
         *[({"historyLength": value}, "configuration.historyLength") for value in each("x", 1.5, True, {}, 2**31)],
         *[({"returnImmediately": value}, "configuration.returnImmediately") for value in each("yes", 1, [], {})],
-        *[
-            ({"acceptedOutputModes": value}, "configuration.acceptedOutputModes")
-            for value in each("text/plain", 5, {}, [5])
-        ],
+        *[({"acceptedOutputModes": value}, "configuration.acceptedOutputModes") for value in each("text/plain", 5, {})],
+        ({"acceptedOutputModes": ["x", 5]}, "configuration.acceptedOutputModes[1]"),
         ({"historyLength": -1}, "configuration.historyLength"),
     ],
 )

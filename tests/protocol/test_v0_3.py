@@ -579,7 +579,8 @@ def test_a_part_that_is_none_is_refused_by_0_3s_name_of_the_field(
         *[(value, "configuration") for value in each("x", 5, [], True)],
         *[({"blocking": value}, "configuration.blocking") for value in each("no", 0, {})],
         *[({"historyLength": value}, "configuration.historyLength") for value in each(-1, "x", 1.5, {}, 2**31)],
-        *[({"acceptedOutputModes": value}, "configuration.acceptedOutputModes") for value in each("x", 5, [5])],
+        *[({"acceptedOutputModes": value}, "configuration.acceptedOutputModes") for value in each("x", 5)],
+        ({"acceptedOutputModes": ["x", 5]}, "configuration.acceptedOutputModes[1]"),
         *[({"pushNotificationConfig": value}, "configuration.pushNotificationConfig") for value in each("x", 5, [])],
         (
             {"pushNotificationConfig": {"url": "https://example.org", "authentication": {"schemes": "Bearer"}}},
