@@ -29,8 +29,9 @@ TIMES = {
     "A2A_REPUBLISH_S": "1",
     "A2A_STOP_GRACE_S": "2",
 }
-#: Agents that behave badly, and those of the fault tests' load, which append to the ledger that this variable names.
-AGENTS = {"A2A_AGENTS": "tests.agents,tests.faults.agents"}
+#: Agents that behave badly, those of the fault tests' load, which append to the ledger that this variable names, and
+#: those of the examples.
+AGENTS = {"A2A_AGENTS": "tests.agents,tests.faults.agents,examples.server.agents"}
 LEDGER = "A2A_TEST_LEDGER"
 ENDED = {"completed", "failed", "cancelled", "rejected"}
 
@@ -143,6 +144,12 @@ class Live:
             "SELECT lane FROM tasks_app_worker WHERE state = 'online' AND heartbeat_at > now() - interval '3 seconds'"
         )
         return {row[0] for row in rows}
+
+    def manage(self, *args: str) -> str:
+        """What a command of ``manage.py`` prints."""
+        command = [sys.executable, "manage.py", *args]
+        done = subprocess.run(command, cwd=self.stack.root, env=self._env, capture_output=True, text=True, check=True)
+        return done.stdout
 
     @contextmanager
     def process(self, command: str, **env: str) -> Iterator[subprocess.Popen[bytes]]:
