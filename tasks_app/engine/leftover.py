@@ -22,18 +22,19 @@ class Leftover(NamedTuple):
     data: dict[str, Any]
 
 
-# Served by task_ended_idx. Two sweeps at once take different ones, and none is taken again before its time.
+# Served by task_ended_idx, first. Two sweeps at once take different ones, and none is taken again before its time.
 TAKE = """
-WITH due AS (
-    SELECT task.id, task.agent FROM tasks_app_task task
-    JOIN tasks_app_checkpoint left_by ON left_by.task_id = task.id AND left_by.name = %(name)s
-    WHERE task.status = 'cancelled' AND task.completed_at IS NOT NULL
-      AND task.completed_at > now() - %(within_s)s * interval '1 second'
-      AND task.agent = ANY(%(agent)s::text[])
-      AND left_by.data #> '{cancel,outcome}' IS NULL
+WITH ended AS MATERIALIZED (
+    SELECT id, agent, completed_at FROM tasks_app_task
+    WHERE status = 'cancelled' AND completed_at IS NOT NULL
+      AND completed_at > now() - %(within_s)s * interval '1 second' AND agent = ANY(%(agent)s::text[])
+), due AS (
+    SELECT ended.id, ended.agent FROM ended
+    JOIN tasks_app_checkpoint left_by ON left_by.task_id = ended.id AND left_by.name = %(name)s
+    WHERE left_by.data #> '{cancel,outcome}' IS NULL
       AND COALESCE((left_by.data #>> '{cancel,tried_s}')::float8, 0) <= extract(epoch FROM now())::float8 - %(again_s)s
-      AND NOT EXISTS (SELECT FROM tasks_app_taskattempt WHERE task_id = task.id AND outcome = 'cancelled')
-    ORDER BY task.completed_at LIMIT %(limit)s
+      AND NOT EXISTS (SELECT FROM tasks_app_taskattempt WHERE task_id = ended.id AND outcome = 'cancelled')
+    ORDER BY ended.completed_at LIMIT %(limit)s
     FOR UPDATE OF left_by SKIP LOCKED
 )
 UPDATE tasks_app_checkpoint left_by

@@ -67,7 +67,7 @@ def refused() -> Iterator[tuple[str, dict[str, Any]]]:
     no_id = hint(task_id, 0)
     del no_id["headers"]["id"]
     yield "its job's id does not name its task: None", no_id
-    yield "it has a time or a limit of its own", hint(task_id, 0, expires=0.001)
+    yield "it has a time or a limit of its own", hint(task_id, 0, expires=60)  # not so soon that the broker drops it
     yield "it has a time or a limit of its own", hint(task_id, 0, countdown=3600)
     yield "it has a time or a limit of its own", hint(task_id, 0, time_limit=1)
 
