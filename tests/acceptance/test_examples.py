@@ -111,7 +111,11 @@ def test_the_client_says_where_there_is_no_such_agent(live: Live) -> None:
 def test_ctrl_c_cancels_the_clients_task(live: Live) -> None:
     long = ["--agent", "sleep", "--parameters", '{"seconds": 60}', "a minute"]
     with subprocess.Popen(
-        command("client", "--connect", live.stack.url, *long), cwd=ROOT, stderr=subprocess.PIPE, text=True
+        command("client", "--connect", live.stack.url, *long),
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=_hears_ctrl_c,
     ) as client:
         assert client.stderr is not None
         heard = next(line for line in client.stderr if line.startswith("working"))
@@ -173,6 +177,11 @@ def test_the_same_comes_by_a_webhook_that_is_signed(live: Live) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     for text in ("60000", "70000"):
         assert told(done.stdout, text) == kept(live, text)
+
+
+def _hears_ctrl_c() -> None:
+    """Where the tests run in the background, SIGINT is ignored by what they start too."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def told(output: str, text: str) -> tuple[int, int]:
