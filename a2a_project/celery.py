@@ -5,6 +5,7 @@ queues, with a dead-letter exchange for what no worker can read; the other broke
 """
 
 import os
+from typing import Any
 
 from celery import Celery
 from kombu import Exchange, Queue
@@ -37,6 +38,11 @@ def _dead_queue() -> Queue | None:
     return Queue(DEAD_EXCHANGE.name, DEAD_EXCHANGE, queue_arguments=arguments) if ON_RABBITMQ else None
 
 
+def _sweep(task: str, every_s: float) -> dict[str, Any]:
+    """An entry of beat's schedule. One that is not begun before the next is due is not run any more."""
+    return {"task": task, "schedule": every_s, "options": {"queue": SYSTEM_QUEUE, "expires": every_s}}
+
+
 # Before the first connection: kombu's own let a damaged message, or one late answer, end the worker.
 TRANSPORT_ALIASES |= {
     "redis": "tasks_app.brokers.redis:Transport",
@@ -59,26 +65,10 @@ app.conf.update(
     worker_consumer="workers.consumer:Consumer",
     imports=["workers.jobs", "workers.signals", "workers.remote_control"],
     beat_schedule={
-        "rescue": {
-            "task": "a2a.rescue",
-            "schedule": settings.A2A_SWEEP_S,
-            "options": {"queue": SYSTEM_QUEUE, "expires": settings.A2A_SWEEP_S},
-        },
-        "prune": {
-            "task": "a2a.prune",
-            "schedule": settings.A2A_PRUNE_S,
-            "options": {"queue": SYSTEM_QUEUE, "expires": settings.A2A_PRUNE_S},
-        },
-        "push": {
-            "task": "a2a.push",
-            "schedule": settings.A2A_PUSH_SWEEP_S,
-            "options": {"queue": SYSTEM_QUEUE, "expires": settings.A2A_PUSH_SWEEP_S},
-        },
-        "cancel-remotes": {
-            "task": "a2a.cancel-remotes",
-            "schedule": settings.A2A_SWEEP_S,
-            "options": {"queue": SYSTEM_QUEUE, "expires": settings.A2A_SWEEP_S},
-        },
+        "rescue": _sweep("a2a.rescue", settings.A2A_SWEEP_S),
+        "prune": _sweep("a2a.prune", settings.A2A_PRUNE_S),
+        "push": _sweep("a2a.push", settings.A2A_PUSH_SWEEP_S),
+        "cancel-remotes": _sweep("a2a.cancel-remotes", settings.A2A_SWEEP_S),
     },
 )
 app.conf["CELERY_DB_REUSE_MAX"] = settings.CELERY_DB_REUSE_MAX

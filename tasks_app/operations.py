@@ -47,7 +47,7 @@ from tasks_app.engine import FollowUp, NewTask
 from tasks_app.push import operations as push
 from tasks_app.push.values import NewPush
 from tasks_app.reads import TaskRecord, Wanted
-from tasks_app.status import INTERRUPTED, TERMINAL, TaskStatus
+from tasks_app.status import AT_REST, TERMINAL, TaskStatus
 from tasks_app.waiting import waiting_for
 from tasks_app.web import web
 
@@ -435,11 +435,11 @@ async def _answer(call: Call, record: TaskRecord, asked: Asked) -> dict[str, Any
 async def _reply(call: Call, task_id: UUID, asked: Asked) -> Items:
     """The one answer of a stream, once the task has settled."""
     record = await _record(call, task_id, history=asked.history_length)
-    if record.status not in TERMINAL | INTERRUPTED:
+    if record.status not in AT_REST:
         async for event in web().follow(task_id, after=record.generation):
             if event is None:
                 yield None
-            elif event.kind == "status" and event.status in TERMINAL | INTERRUPTED:
+            elif event.kind == "status" and event.status in AT_REST:
                 break
         record = await _record(call, task_id, history=asked.history_length)
     yield Item(record.generation, StreamResponse(**await _answer(call, record, asked)), settled=True)

@@ -54,6 +54,8 @@ TRANSITIONS: dict[TaskStatus, frozenset[TaskStatus]] = {
 
 TERMINAL: frozenset[TaskStatus] = frozenset(state for state, after in TRANSITIONS.items() if not after)
 INTERRUPTED: frozenset[TaskStatus] = frozenset({_S.INPUT_REQUIRED, _S.AUTH_REQUIRED})
+#: In these a task does nothing by itself: it has ended, or waits for its client.
+AT_REST: frozenset[TaskStatus] = TERMINAL | INTERRUPTED
 
 
 class Priority(IntegerChoices):

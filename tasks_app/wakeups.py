@@ -25,7 +25,7 @@ from redis.retry import Retry
 
 from tasks_app.engine import Cancelled, Delivered, Moved, Submitted, Write, Written
 from tasks_app.prefix import prefixed
-from tasks_app.status import INTERRUPTED, TERMINAL, TaskStatus
+from tasks_app.status import AT_REST, TERMINAL, TaskStatus
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ def rings(lane: str, task_ids: Iterable[UUID], *, freed: int = 0, settled: bool 
 def written(lane: str, item: Write, result: Written) -> list[Ring]:
     """What to ring after a write of an attempt; one that ends it has freed its slot, accepted or not."""
     changed = [item.task_id] if result.accepted else []
-    settled = result.status in TERMINAL | INTERRUPTED
+    settled = result.status in AT_REST
     return rings(lane, changed, freed=1 if item.finish else 0, settled=settled)
 
 

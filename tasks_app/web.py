@@ -21,13 +21,12 @@ from tasks_app.engine.core import AsyncConnection, Steps, arun
 from tasks_app.groupcommit import Flusher
 from tasks_app.hub import Hub
 from tasks_app.reads import Cursor, EventRecord, TaskRecord, Wanted
-from tasks_app.status import INTERRUPTED, TERMINAL, TaskStatus
+from tasks_app.status import AT_REST, TERMINAL, TaskStatus
 from tasks_app.throttle import AsyncThrottle
 from tasks_app.wakeups import AsyncBell, accepted, cancelled, delivered
 
 T = TypeVar("T")
 P = ParamSpec("P")
-_ENDS = TERMINAL | INTERRUPTED
 #: How long a stream says nothing, in seconds.
 KEEP_ALIVE_S = 15.0
 #: How many callers are identified at once at most, each in a thread of its own: those who do not know a key wait.
@@ -150,7 +149,7 @@ class Web:
                         new = not await changed.wait()
                     changed.clear()
                     record = await self.task(wanted)
-                    if record is None or record.status in _ENDS:
+                    if record is None or record.status in AT_REST:
                         return record
                     await changed.wait()
         except TimeoutError:

@@ -24,7 +24,7 @@ from tasks_app.control import look
 from tasks_app.dispatch.loop import Dispatcher
 from tasks_app.dispatch.queues import JOB_NAMES, queue_names
 from tasks_app.models import Worker
-from tasks_app.status import INTERRUPTED, TERMINAL, Lane
+from tasks_app.status import AT_REST, Lane
 from workers import node
 from workers.heartbeat import Heartbeat
 from workers.io_pool import TaskPool
@@ -83,7 +83,7 @@ class OneProcess:
         path, deadline = f"/api/v1/tasks/{task_id}/", time.monotonic() + timeout_s
         while True:
             task: dict[str, Any] = self._http.get(path, secure=True).json()
-            if task["status"] in TERMINAL | INTERRUPTED:
+            if task["status"] in AT_REST:
                 return task
             assert time.monotonic() < deadline, f"not ended after {timeout_s} s: {task}"  # noqa: S101
             time.sleep(0.02)

@@ -13,7 +13,11 @@ from django.db import connection
 
 from stack.ports import find_free
 from stack.scripts import read_procfile
+from tasks_app.models import Client
+from tasks_app.models.client import LOCAL_CLIENT
+from tests.factory import Factory
 from tests.live import Live, wait_for
+from tests.protocol.bindings import BINDINGS, Binding
 from tests.protocol.doors import Doors
 from tests.protocol.fuzzing.doors import Asker
 
@@ -57,6 +61,19 @@ def asker(django_db_setup: None, django_db_blocker: Any) -> Iterator[Asker]:
         yield made
         made.close()
         call_command("flush", interactive=False, verbosity=0, allow_cascade=True)
+
+
+@pytest.fixture(params=BINDINGS)
+def binding(request: pytest.FixtureRequest, doors: Doors) -> Binding:
+    """Each of A2A 1.0's bindings in turn."""
+    made: Binding = BINDINGS[request.param](doors)
+    return made
+
+
+@pytest.fixture
+def local(transactional_db: None) -> Factory:
+    """Makes tasks of the client that requests without a key belong to."""
+    return Factory(Client.objects.get_or_create(name=LOCAL_CLIENT)[0])
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from tasks_app.agents import AgentSpec, Extension, Skill
 from tasks_app.models import ApiKey, Client
 from tasks_app.status import Lane, TaskStatus
 from tests.factory import Factory
-from tests.protocol.bindings import BINDINGS, SERVICE, STREAMING, VERSION, Binding, Refused, over_grpc
+from tests.protocol.bindings import SERVICE, STREAMING, VERSION, Binding, Refused, over_grpc
 from tests.protocol.doors import EXTENSION, Doors, message, nothing_left
 
 IMMEDIATELY = {"configuration": {"returnImmediately": True}}
@@ -27,12 +27,6 @@ CODES = {"jsonrpc": (401, 403), "rest": (401, 403), "grpc": ("UNAUTHENTICATED", 
 @pytest.fixture(autouse=True)
 def _closed(settings: Any) -> None:
     settings.A2A_OPEN_MODE = False
-
-
-@pytest.fixture(params=BINDINGS)
-def binding(request: pytest.FixtureRequest, doors: Doors) -> Binding:
-    made: Binding = BINDINGS[request.param](doors)
-    return made
 
 
 @pytest.fixture

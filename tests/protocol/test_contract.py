@@ -18,8 +18,7 @@ from google.protobuf.json_format import MessageToDict, ParseDict
 
 from tasks_app import agents, engine
 from tasks_app.engine import ArtifactRecord, Chunk, Finish, Note
-from tasks_app.models import Client, Outcome, Task
-from tasks_app.models.client import LOCAL_CLIENT
+from tasks_app.models import Outcome, Task
 from tasks_app.status import Lane, TaskStatus
 from tasks_app.web import Web
 from tests.factory import Factory, admit, asks
@@ -39,18 +38,6 @@ ERRORS: dict[str, tuple[int, int, str, str]] = {
     "InvalidParams": (-32602, 400, "INVALID_ARGUMENT", "INVALID_PARAMS"),
     "Internal": (-32603, 500, "INTERNAL", "INTERNAL_ERROR"),
 }
-
-
-@pytest.fixture(params=BINDINGS)
-def binding(request: pytest.FixtureRequest, doors: Doors) -> Binding:
-    made: Binding = BINDINGS[request.param](doors)
-    return made
-
-
-@pytest.fixture
-def local(transactional_db: None) -> Factory:
-    """Makes tasks of the client that requests without a key belong to."""
-    return Factory(Client.objects.get_or_create(name=LOCAL_CLIENT)[0])
 
 
 @pytest.fixture

@@ -12,23 +12,11 @@ from django.db import connection
 from tasks_app import engine, listing
 from tasks_app.engine import ArtifactRecord, Chunk, Finish, Note
 from tasks_app.engine.core import Statement, Steps
-from tasks_app.models import Client, Outcome, Task
-from tasks_app.models.client import LOCAL_CLIENT
+from tasks_app.models import Outcome, Task
 from tasks_app.status import TaskStatus
 from tests.factory import Factory
 from tests.protocol.bindings import BINDINGS, Binding, Refused
 from tests.protocol.doors import Doors, each
-
-
-@pytest.fixture(params=BINDINGS)
-def binding(request: pytest.FixtureRequest, doors: Doors) -> Binding:
-    made: Binding = BINDINGS[request.param](doors)
-    return made
-
-
-@pytest.fixture
-def local(transactional_db: None) -> Factory:
-    return Factory(Client.objects.get_or_create(name=LOCAL_CLIENT)[0])
 
 
 def listed(binding: Binding, **params: Any) -> list[str]:

@@ -10,15 +10,9 @@ import pytest
 from tasks_app import agents
 from tasks_app.agents import AgentError
 from tasks_app.models import Task
-from tests.protocol.bindings import BINDINGS, Binding
-from tests.protocol.doors import EXTENSION, Doors, message
+from tests.protocol.bindings import Binding
+from tests.protocol.doors import EXTENSION, message
 from workers.testing import OneProcess, one_process
-
-
-@pytest.fixture(params=BINDINGS)
-def binding(request: pytest.FixtureRequest, doors: Doors) -> Binding:
-    made: Binding = BINDINGS[request.param](doors)
-    return made
 
 
 @pytest.fixture

@@ -7,27 +7,15 @@ from uuid import uuid4
 
 import pytest
 
-from tasks_app.models import Client, PushConfig
-from tasks_app.models.client import LOCAL_CLIENT
+from tasks_app.models import PushConfig
 from tasks_app.status import TaskStatus
 from tests.factory import Factory
-from tests.protocol.bindings import BINDINGS, Binding, Refused
-from tests.protocol.doors import Doors, message, nothing_left
+from tests.protocol.bindings import Binding, Refused
+from tests.protocol.doors import message, nothing_left
 
 #: A public address: nothing is sent in these tests.
 URL = "https://203.0.114.7/hook"
 IMMEDIATELY = {"returnImmediately": True}
-
-
-@pytest.fixture(params=BINDINGS)
-def binding(request: pytest.FixtureRequest, doors: Doors) -> Binding:
-    made: Binding = BINDINGS[request.param](doors)
-    return made
-
-
-@pytest.fixture
-def local(transactional_db: None) -> Factory:
-    return Factory(Client.objects.get_or_create(name=LOCAL_CLIENT)[0])
 
 
 def create(binding: Binding, task_id: Any, **fields: Any) -> dict[str, Any]:

@@ -24,10 +24,7 @@ def _converted(operation: str, params: Callable[[Params], Params], result: Calla
     """The operation, with what is converted on the way there and back."""
 
     async def do(call: Call, asked: Params) -> Any:
-        found = operations.UNARY.get(operation)
-        if found is None:
-            raise UnsupportedOperationError(f"{operation} is not supported")
-        return result(await found(call, params(asked)))
+        return result(await operations.UNARY[operation](call, params(asked)))
 
     return Method(operation, do)
 

@@ -73,7 +73,6 @@ VERSION = rest.Version(
     denied=lambda error, status: {"message": str(error)},
     media_type=lambda request: rest.JSON,
 )
-_CONFIGS = "tasks/{id}/pushNotificationConfigs"
 PATHS: list[rest.Path] = [
     ("POST", "message:send", "message/send", _message),
     ("POST", "message:stream", "message/stream", _message),
@@ -82,10 +81,10 @@ PATHS: list[rest.Path] = [
     # The text says POST, the proto GET: both.
     ("POST", "tasks/{id}:subscribe", "tasks/resubscribe", _task),
     ("GET", "tasks/{id}:subscribe", "tasks/resubscribe", _task),
-    ("POST", _CONFIGS, "tasks/pushNotificationConfig/set", _push_set),
-    ("GET", _CONFIGS, "tasks/pushNotificationConfig/list", _task),
-    ("GET", f"{_CONFIGS}/{{config_id}}", "tasks/pushNotificationConfig/get", _push_one),
-    ("DELETE", f"{_CONFIGS}/{{config_id}}", "tasks/pushNotificationConfig/delete", _push_one),
+    ("POST", rest.CONFIGS, "tasks/pushNotificationConfig/set", _push_set),
+    ("GET", rest.CONFIGS, "tasks/pushNotificationConfig/list", _task),
+    ("GET", f"{rest.CONFIGS}/{{config_id}}", "tasks/pushNotificationConfig/get", _push_one),
+    ("DELETE", f"{rest.CONFIGS}/{{config_id}}", "tasks/pushNotificationConfig/delete", _push_one),
     ("GET", "card", "agent/getAuthenticatedExtendedCard", _nothing),
 ]
 PREFIXES = ("/a2a/{agent}/v1/", "/v1/")
