@@ -21,6 +21,7 @@ from tasks_app.a2a.errors import invalid
 from tasks_app.a2a.parse import CONTEXT_ID_MAX_CHARS
 from tasks_app.engine.claim import decoded
 from tasks_app.engine.core import Statement, Steps
+from tasks_app.models.event import IS_SAID
 from tasks_app.reads import TaskRecord, artifacts_of, record
 from tasks_app.status import TaskStatus
 
@@ -101,14 +102,14 @@ CONTEXT_COUNT = f"SELECT count(*) FROM ({_OF_CONTEXT} LIMIT %(limit)s) found"  #
 ESTIMATE = f"""
 EXPLAIN (FORMAT JSON) SELECT FROM tasks_app_task task WHERE task.status = ANY(%(status)s::text[]) AND {_MATCHES}
 """
-SAID = """
+SAID = f"""
 SELECT wanted.task_id, said.payload FROM unnest(%(task_id)s::uuid[]) AS wanted(task_id), LATERAL (
     SELECT generation, payload FROM tasks_app_taskevent event
-    WHERE event.task_id = wanted.task_id AND payload IS NOT NULL AND kind NOT IN ('artifact', 'checkpoint')
+    WHERE event.task_id = wanted.task_id AND {IS_SAID}
     ORDER BY generation DESC LIMIT %(limit)s
 ) said
 ORDER BY wanted.task_id, said.generation
-"""
+"""  # noqa: S608
 
 
 def query(request: ListTasksRequest, *, client_id: int, agent: str, history_length: int) -> Query:

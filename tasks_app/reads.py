@@ -11,6 +11,7 @@ from uuid import UUID
 from artifacts_app.models import CURRENT
 from tasks_app.engine.claim import decoded
 from tasks_app.engine.core import Statement, Steps
+from tasks_app.models.event import IS_SAID
 from tasks_app.status import Priority, TaskStatus
 
 #: The most events one read returns, and the most bytes of messages and artifacts that they carry; one event always.
@@ -116,14 +117,13 @@ class Wanted(NamedTuple):
 
 
 # What was said comes along, and whether there are artifacts, which most tasks that are read have none of yet.
-TASKS = """
+TASKS = f"""
 SELECT wanted.nth, task.id, task.context_id, task.agent, task.priority, task.status, task.progress, task.attempt,
        task.generation, task.status_message, task.error, task.status_at, request.metadata, request.message,
        CASE WHEN wanted.history IS DISTINCT FROM 0 THEN ARRAY(
            SELECT payload FROM (
                SELECT generation, payload FROM tasks_app_taskevent event
-               WHERE event.task_id = task.id AND event.generation <= task.generation AND payload IS NOT NULL
-                 AND kind NOT IN ('artifact', 'checkpoint')
+               WHERE event.task_id = task.id AND event.generation <= task.generation AND {IS_SAID}
                ORDER BY generation DESC LIMIT wanted.history) newest
            ORDER BY generation) END,
        wanted.artifacts AND EXISTS (SELECT FROM artifacts_app_artifact artifact WHERE artifact.task_id = task.id)
@@ -132,7 +132,7 @@ FROM unnest(%(task_id)s::uuid[], %(client_id)s::bigint[], %(agent)s::text[], %(h
 JOIN tasks_app_task task ON task.id = wanted.task_id AND task.client_id = wanted.client_id
      AND (wanted.agent IS NULL OR task.agent = wanted.agent)
 JOIN tasks_app_taskrequest request ON request.task_id = task.id
-"""
+"""  # noqa: S608 (only constants are put in)
 # As they stood at a generation, so that a stream which goes on from there sees nothing twice: what was added since is
 # left out, and so is an artifact that was made anew since.
 ARTIFACTS = f"""

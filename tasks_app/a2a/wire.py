@@ -196,11 +196,7 @@ def part(record: PartRecord) -> Part:
 
 def history(model: TaskModel) -> list[Message]:
     """The conversation of a task, oldest first."""
-    said = (
-        model.events.exclude(kind__in=["artifact", "checkpoint"])
-        .exclude(payload=None)
-        .values_list("payload", flat=True)
-    )
+    said = model.events.said().values_list("payload", flat=True)
     return [Message.FromString(bytes(data)) for data in (model.request.message, *said) if data is not None]
 
 

@@ -14,6 +14,7 @@ from django.conf import settings
 from tasks_app.engine.artifacts import Kept, kept
 from tasks_app.engine.conditions import ADMITTED
 from tasks_app.engine.core import Statement, Steps
+from tasks_app.models.event import IS_SAID
 from tasks_app.policies import BOUNDLESS, UNSIZED, Resources
 from tasks_app.status import Priority
 
@@ -132,16 +133,16 @@ WHERE task.id = item.task_id AND task.epoch = item.epoch AND {ADMITTED}
 CHECKPOINTS = "SELECT task_id, name, data FROM tasks_app_checkpoint WHERE task_id = ANY(%(task_id)s::uuid[])"
 
 # What was said up to a turn: neither the client's later messages, which wait for theirs, nor what the turn itself said.
-SAID = """
+SAID = f"""
 SELECT item.task_id, event.payload,
        CASE event.generation WHEN inbox.generation THEN inbox.accepted_output_modes END
 FROM unnest(%(task_id)s::uuid[], %(seq)s::int[], %(until)s::int[]) AS item(task_id, seq, until)
 JOIN tasks_app_inboxmessage inbox ON inbox.task_id = item.task_id AND inbox.seq = item.seq
 JOIN tasks_app_taskevent event ON event.task_id = item.task_id AND event.generation <= item.until
-WHERE event.payload IS NOT NULL AND event.kind NOT IN ('artifact', 'checkpoint')
+WHERE {IS_SAID}
   AND (event.kind <> 'message' OR event.attempt > 0 OR event.generation <= inbox.generation)
 ORDER BY event.task_id, event.generation
-"""
+"""  # noqa: S608
 
 EXTEND = """
 UPDATE tasks_app_taskattempt SET lease_expires_at = now() + %(lease_s)s * interval '1 second'

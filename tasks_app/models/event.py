@@ -14,6 +14,16 @@ class EventKind(models.TextChoices):
     CHECKPOINT = "checkpoint"
 
 
+#: The condition on ``event`` that its payload is a message, of the agent's or a further one of the client's.
+IS_SAID = "event.payload IS NOT NULL AND event.kind NOT IN ('artifact', 'checkpoint')"
+
+
+class TaskEvents(models.QuerySet["TaskEvent"]):
+    def said(self) -> "TaskEvents":
+        """Those that :data:`IS_SAID` holds for."""
+        return self.filter(payload__isnull=False).exclude(kind__in=[EventKind.ARTIFACT, EventKind.CHECKPOINT])
+
+
 class TaskEvent(models.Model):
     """One change of one task. Written in the statement that made the change; never changed after.
 
@@ -37,6 +47,8 @@ class TaskEvent(models.Model):
     #: The attempt that wrote it, by number; 0 when it was no attempt's.
     attempt = models.PositiveIntegerField(default=0)
     created_at = models.DateTimeField()
+
+    objects = TaskEvents.as_manager()
 
     class Meta:
         ordering = ["task_id", "generation"]

@@ -58,8 +58,8 @@ async def fate(task_id: UUID, attempt: int) -> Fate:
 
 def _said_in_turn(task_id: UUID) -> set[str]:
     since = Task.objects.values_list("turn_generation", flat=True).get(id=task_id)
-    events = TaskEvent.objects.filter(task_id=task_id, generation__gt=since, attempt__gt=0, payload__isnull=False)
-    payloads = events.exclude(kind__in=["artifact", "checkpoint"]).values_list("payload", flat=True)
+    events = TaskEvent.objects.filter(task_id=task_id, generation__gt=since, attempt__gt=0)
+    payloads = events.said().values_list("payload", flat=True)
     return {Message.FromString(bytes(payload or b"")).message_id for payload in payloads}
 
 
@@ -90,7 +90,7 @@ def _before_turn(task_id: UUID, history: list[Message]) -> WireTask:
 
 def _related(task_id: UUID, ids: list[str]) -> list[WireTask]:
     client_id = Task.objects.values_list("client_id", flat=True).get(id=task_id)
-    records = [engine.run(reads.task, UUID(text), client_id=client_id) for text in ids]
+    records = engine.run(reads.tasks_of, [reads.Wanted(UUID(text), client_id) for text in ids])
     return [wire.task(record) for record in records if record is not None]
 
 
