@@ -85,6 +85,7 @@ class Dispatcher:
         if looks:
             self._look()
             self._sweep_if_late()
+            self._keep_open()
             self._publish(engine.run(engine.republish))
         if looks or self._window.is_open() or self._window.passes(self._newest):
             self._admit()
@@ -155,6 +156,12 @@ class Dispatcher:
     def _sweep_if_late(self) -> None:
         if engine.run(engine.sweep_is_late):
             sweep()
+
+    def _keep_open(self) -> None:
+        try:
+            self._publisher.keep_open()
+        except PublishFailed as error:
+            log.warning("dispatcher: the broker is away: %s", error)
 
     def _publish(self, hints: list[Hint]) -> None:
         if not hints:

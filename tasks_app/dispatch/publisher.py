@@ -12,12 +12,15 @@ from kombu import Producer
 
 from tasks_app.brokers.options import timeouts
 from tasks_app.dispatch.queues import JOB_NAMES, job_id, queue_name
+from tasks_app.dispatch.stuck import replace_stuck
 from tasks_app.engine import Hint
 from tasks_app.prefix import prefixed
 from tasks_app.status import Lane
 
 CONFIRM_TIMEOUT_S = 10.0
 CLOSE_TIMEOUT_S = 1.0
+#: A broker that is away is tried again so long after, when there is nothing to publish.
+RETRY_S = 5.0
 
 
 class PublishFailed(Exception):
@@ -35,6 +38,26 @@ class Publisher:
         self._confirmed = 0
         self._refused = 0
         self._sent = 0
+        self._retry_at = 0.0
+
+    def keep_open(self) -> None:
+        """Opens the connection if it was lost, also when there is nothing to publish, and keeps it alive.
+
+        So a broker that has restarted is made ready for workers, who cannot begin before. Raises
+        :class:`PublishFailed`, then for a while does nothing.
+        """
+        if time.monotonic() < self._retry_at:
+            return
+        try:
+            self._opened()
+            if self._is_amqp():
+                self._connection.heartbeat_check()
+                with contextlib.suppress(TimeoutError):
+                    self._connection.drain_events(timeout=0)
+        except Exception as error:
+            self.close()
+            self._retry_at = time.monotonic() + RETRY_S
+            raise PublishFailed(f"{type(error).__name__}: {error}") from error
 
     def publish(self, hints: Sequence[Hint]) -> None:
         """Hands the hints to the broker. Raises :class:`PublishFailed`; then some may have been taken."""
@@ -64,17 +87,23 @@ class Publisher:
             channel = self._connection.default_channel
             self._declare(channel)
             self._confirmed = self._sent = self._refused = 0
-            if self._connection.transport.driver_type == "amqp":
+            if self._is_amqp():
                 channel.confirm_select()
                 channel.events["basic_ack"].add(self._on_ack)
                 channel.events["basic_nack"].add(self._on_nack)
             self._producer = Producer(channel, serializer="json", auto_declare=False)
         return self._producer
 
+    def _is_amqp(self) -> bool:
+        return bool(self._connection.transport.driver_type == "amqp")
+
     def _declare(self, channel: Any) -> None:
-        for queue in [*self._app.amqp.queues.values(), self._app.conf.a2a_dead_queue]:
-            if queue is not None:
-                queue(channel).declare()
+        named = [*self._app.amqp.queues.values(), self._app.conf.a2a_dead_queue]
+        queues = [queue for queue in named if queue is not None]
+        for queue in queues:
+            queue(channel).declare()
+        if self._is_amqp():
+            replace_stuck(self._app, channel, queues)
 
     def message(self, hint: Hint) -> Any:
         """As Celery makes it (``as_task_v2``), from one that Celery made: all but its id and arguments is the same."""
@@ -110,7 +139,7 @@ class Publisher:
         self._refused += 1
 
     def _wait_for_confirms(self) -> None:
-        if self._connection.transport.driver_type != "amqp":
+        if not self._is_amqp():
             return
         deadline = time.monotonic() + CONFIRM_TIMEOUT_S
         while self._confirmed < self._sent:

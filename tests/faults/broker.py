@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 from uuid import uuid4
 
+import psutil  # type: ignore[import-untyped]
 from celery import Celery
 from kombu import Connection, Producer
 
+from stack import Services, binaries
 from tasks_app.dispatch.queues import JOB_NAMES, job_id, queue_name, queue_names
 from tasks_app.status import Lane, Priority
 from tests.live import Live
@@ -45,6 +48,18 @@ class Broker:
         with self._channel() as channel:
             channel.queue_delete(name)
             channel.queue_declare(name, durable=True, auto_delete=False)
+
+    def silence(self, service: Services, name: str) -> None:
+        """Has a queue answer nothing any more, neither publishers nor consumers, while the broker is well.
+
+        As a queue without a leader does: RabbitMQ leaves one that was being made when it was killed.
+        """
+        node = psutil.Process(service.pid("rabbitmq"))
+        server = binaries.find_rabbitmq()
+        assert server is not None
+        command = [str(server.with_name("rabbitmqctl")), "eval", f'sys:suspend(list_to_atom("%2F_{name}")).']
+        user, group = node.uids().effective, node.gids().effective
+        subprocess.run(command, env=node.environ(), user=user, group=group, cwd="/", check=True, timeout=60)
 
     def consumers(self) -> dict[str, int]:
         """How many consume each queue. Raises the channel's error for a queue that is not there."""

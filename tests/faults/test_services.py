@@ -74,6 +74,23 @@ def test_a_queue_of_another_kind_holds_a_worker_up_and_does_not_end_it(live: Liv
     assert live.stack.pid("worker-io") == pid
 
 
+def test_a_queue_that_answers_nothing_while_its_broker_is_well_is_replaced(
+    live: Live, service: Services, broker: Broker
+) -> None:
+    """Else nothing would be published any more, and a worker that starts waits for its answer before it begins."""
+    live.stack.kill("worker-io")
+    load = Load(live)
+    load.send([timed("ledger-io", seconds=0.1, priority=priority) for priority in ("low", "high")])
+    broker.silence(service, "a2a.io.low")
+    live.stack.kill("dispatcher")
+    for name in ("worker-io", "dispatcher"):
+        live.stack.start_process(name)
+    load.ends_well()
+    log = live.stack.log("dispatcher")
+    assert "queue a2a.io.low does not answer" in log, log[-3000:]
+    put_back(live)
+
+
 @pytest.mark.parametrize(("agent", "process"), [("ledger-cpu", "worker-cpu"), ("ledger-io", "worker-io")])
 def test_a_message_that_is_delivered_a_hundred_times_runs_its_task_once(
     live: Live, broker: Broker, agent: str, process: str
