@@ -15,7 +15,7 @@ from django.db.models.functions import Now
 from tasks_app import engine, metrics, wakeups
 from tasks_app.engine import Lost
 from tasks_app.models import Worker
-from tasks_app.wakeups import Ear, bell, worker_channel
+from tasks_app.wakeups import DISPATCH, LOOK, Ear, bell, worker_channel
 from workers import exits
 from workers.node import Node
 
@@ -99,8 +99,11 @@ class Heartbeat(threading.Thread):
         row |= {"cores": node.capacity.cores, "disk_mb": node.capacity.disk_mb}
         # The database's clock: the dispatcher compares with it.
         row |= {"state": self._state, "heartbeat_at": Now()}
-        Worker.objects.update_or_create(name=node.name, defaults=row, create_defaults={**row, "started_at": Now()})
+        defaults = {"defaults": row, "create_defaults": {**row, "started_at": Now()}}
+        _, is_new = Worker.objects.update_or_create(name=node.name, **defaults)
         self._announced_at = time.monotonic()
+        if is_new:
+            bell.ring([(DISPATCH, LOOK)])  # what waits for a worker need not wait for the next look
 
     def retire(self, state: Worker.State) -> None:
         """Announces the new state at the next beat, within a second."""

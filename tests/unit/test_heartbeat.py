@@ -19,6 +19,7 @@ from tasks_app.engine import Claim
 from tasks_app.models import Outcome, Task, TaskAttempt, Worker
 from tasks_app.policies import Resources
 from tasks_app.status import Lane
+from tasks_app.wakeups import DISPATCH, LOOK, Ring
 from tests.children import Children, died
 from tests.factory import Factory
 from tests.live import wait_for
@@ -151,3 +152,11 @@ def test_a_worker_announces_its_agents_and_what_it_has(heartbeat: Heartbeat) -> 
     row = Worker.objects.get(name="worker-1")
     assert (row.memory_mb, row.cores, row.disk_mb) == (512, 2.0, 100)
     assert row.agents == sorted(agents.registered())
+
+
+def test_the_dispatcher_hears_of_a_worker_when_it_comes_and_not_at_each_beat(
+    heartbeat: Heartbeat, bells: list[Ring]
+) -> None:
+    for _ in range(2):
+        heartbeat.announce()
+    assert bells == [(DISPATCH, LOOK)]
