@@ -62,8 +62,8 @@ test-fast: .venv/.dev services ## the tests that need no broker, in seconds
 	@python -m pytest -m "not services and not browser" -q $(TEST_ARGS)
 
 test-faults: .venv/.dev services ## only the tests that kill, stop and restart everything under load
-	@echo "==> fault tests (about seven minutes; A2A_TEST_SEED=<number> repeats a chaos)"
-	@python -m pytest tests/faults $(TEST_ARGS)
+	@echo "==> fault tests (about five minutes; A2A_TEST_SEED=<number> repeats a chaos)"
+	@python -m $(if $(TEST_ARGS),pytest tests/faults $(TEST_ARGS),tests faults)
 
 fuzz: .venv/.dev services ## fuzz the three A2A bindings, each time otherwise (A2A_FUZZ_EXAMPLES=300 a test: minutes)
 	@echo "==> what fails prints its case: put it into tests/protocol/corpus, see tests/protocol/fuzzing/__init__.py"

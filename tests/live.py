@@ -23,7 +23,7 @@ from stack.scripts import read_procfile
 
 #: Short, so that a test sees a rescue within seconds.
 TIMES = {
-    "A2A_LEASE_S": "6",
+    "A2A_LEASE_S": "5",
     "A2A_HEARTBEAT_S": "1",
     "A2A_SWEEP_S": "1",
     "A2A_REPUBLISH_S": "1",

@@ -78,7 +78,7 @@ class Chaos:
         hold = self._rng.uniform
         deck = [Fault(f"kill {name}", hold(0, 2), self._kill(name)) for name in LANES]
         # Past its leases: a shorter stop would only make it late.
-        deck += [Fault(f"stop {name}", hold(7, 8), self._stop(name)) for name in LANES]
+        deck += [Fault(f"stop {name}", hold(6, 7), self._stop(name)) for name in LANES]
         deck += [Fault(f"restart {name}", 0, self._restart(name)) for name in LANES]
         deck += [Fault("kill a child of worker-cpu", 0, self._kill_child) for _ in range(2)]
         return [*deck, Fault("stop a child of worker-cpu", hold(1, 2), self._stop_child)]

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.live import Live, wait_for
+from tests.live import TIMES, Live, wait_for
 
 pytestmark = pytest.mark.services
 
@@ -37,7 +37,7 @@ def test_a_handler_that_ignores_a_cancel_is_killed_and_its_slot_lives_on(live: L
 
 
 def test_a_coroutine_that_swallows_its_cancellation_is_fenced_and_reported_and_holds_its_slot(live: Live) -> None:
-    task_id = live.submit("swallows", "7")
+    task_id = live.submit("swallows", "5")
     live.running(task_id)
     assert live.http.post(f"/api/v1/tasks/{task_id}/cancel/").json()["status"] == "cancelled"
     wait_for(
@@ -46,9 +46,14 @@ def test_a_coroutine_that_swallows_its_cancellation_is_fenced_and_reported_and_h
     )
     assert not released(live, task_id)
     assert live.ended(live.submit("echo"))["status"] == "completed"
-    # Its worker goes on to extend the lease of six seconds: the slot is its own until it stops.
-    extended = "SELECT lease_expires_at > ended_at + interval '6.5 s' FROM tasks_app_taskattempt WHERE task_id = %s"
-    wait_for(lambda: live.sql(extended, task_id) == [(True,)], timeout_s=3, what="its lease is extended")
+    # Its worker goes on to extend the lease: the slot is its own until it stops.
+    extended = "SELECT lease_expires_at > ended_at + make_interval(secs => %s) FROM tasks_app_taskattempt"
+    held_s = float(TIMES["A2A_LEASE_S"]) + 0.5
+    wait_for(
+        lambda: live.sql(f"{extended} WHERE task_id = %s", held_s, task_id) == [(True,)],
+        timeout_s=3,
+        what="its lease is extended",
+    )
     wait_for(lambda: released(live, task_id), what="it ends by itself")
     assert live.task(task_id)["status"] == "cancelled"
 
