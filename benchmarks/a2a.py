@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import json
 import sys
@@ -124,8 +123,7 @@ def _measure(
 ) -> Measured:
     prefix, numbers = uuid4().hex, itertools.count()
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    made = load(url, lambda: body(f"{prefix}-{next(numbers)}"), clients=clients, seconds=seconds, headers=headers)
-    return asyncio.run(made)
+    return load(url, lambda: body(f"{prefix}-{next(numbers)}"), clients=clients, seconds=seconds, headers=headers)
 
 
 def _submit(message_id: str) -> bytes:
