@@ -30,7 +30,7 @@ from starlette.routing import Mount, Route
 
 from a2a_project.hsts import StrictTransport
 from a2a_project.limits import BoundedBody
-from tasks_app import metrics, tokens
+from tasks_app import garbage, metrics, tokens
 from tasks_app.a2a import routes
 from tasks_app.api import streams
 from tasks_app.metrics import exposition
@@ -53,6 +53,7 @@ if SHARED is not None:
 async def lifespan(_: Starlette) -> AsyncIterator[None]:
     exposition.serve(settings.A2A_WEB_METRICS_PORT)
     _end_streams_at_exit()
+    garbage.settle(seldom=True)
     yield
     await close_web()
 

@@ -27,7 +27,7 @@ from celery.signals import (
 from django.conf import settings
 from django.db import connections
 
-from tasks_app import metrics
+from tasks_app import garbage, metrics
 from tasks_app.dispatch.queues import JOB_NAMES, lanes_of, parse_job_id
 from tasks_app.metrics import exposition
 from tasks_app.status import Lane
@@ -79,6 +79,7 @@ def make_node(sender: Any, **_: Any) -> None:
             scratch=root,
         )
     )
+    garbage.settle()
 
 
 @worker_process_init.connect

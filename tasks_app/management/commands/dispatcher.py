@@ -8,6 +8,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand
 from django.db import connection
 
+from tasks_app import garbage
 from tasks_app.dispatch.loop import Dispatcher
 from tasks_app.metrics import exposition
 
@@ -23,6 +24,7 @@ class Command(BaseCommand):
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: dispatcher.stop())
         exposition.serve(settings.A2A_DISPATCHER_METRICS_PORT, dispatcher=True)
+        garbage.settle(seldom=True)
         dispatcher.run()
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
+from tasks_app import garbage
 from tasks_app.metrics import exposition
 from tasks_app.web import close_web, web
 
@@ -37,6 +38,7 @@ async def serve(address: str) -> None:
     serving = server()
     serving.add_insecure_port(address)
     await serving.start()
+    garbage.settle(seldom=True)
     log.info("gRPC: serving at %s", address)
     await stop.wait()
     web().hub.end()  # streams end now, and their clients come back to another
