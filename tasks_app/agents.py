@@ -214,6 +214,7 @@ class AgentSpec:
     takes_urls: bool = False
     replies: str = TASK
     _validator: Any = field(default=None, init=False, repr=False, compare=False)
+    _takes_none: bool = field(default=True, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         self._check_numbers()
@@ -222,6 +223,7 @@ class AgentSpec:
             jsonschema.Draft202012Validator.check_schema(self.parameters_schema)
             validator = jsonschema.Draft202012Validator(self.parameters_schema)
             object.__setattr__(self, "_validator", validator)
+            object.__setattr__(self, "_takes_none", validator.is_valid({}))
 
     def _check_numbers(self) -> None:
         if self.max_attempts < 1:
@@ -288,7 +290,7 @@ class AgentSpec:
 
     def check_parameters(self, parameters: Mapping[str, Any]) -> None:
         """Raises :class:`BadParameters` naming the first field that does not fit the schema."""
-        if self._validator is None:
+        if self._validator is None or (self._takes_none and not parameters):
             return
         error = jsonschema.exceptions.best_match(self._validator.iter_errors(parameters))
         if error is not None:

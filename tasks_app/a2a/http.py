@@ -83,7 +83,13 @@ def denied(error: Unauthenticated | Forbidden) -> Response:
 
 def base_url(request: Request) -> str:
     """Where this client reaches the server."""
-    return settings.A2A_PUBLIC_URL.rstrip("/") or f"{request.url.scheme}://{request.url.netloc}"
+    public = str(settings.A2A_PUBLIC_URL).rstrip("/")
+    return public or f"{request.scope['scheme']}://{request.headers.get('host') or request.url.netloc}"
+
+
+def query(request: Request) -> Mapping[str, str]:
+    """The parameters of the address, which most requests have none of."""
+    return request.query_params if request.scope["query_string"] else {}
 
 
 def tag(content: bytes) -> str:

@@ -66,7 +66,7 @@ async def endpoint(request: Request, agent: str | None) -> Response:
         parse.check_depth(data)
         _check_envelope(data)
         method, params = data["method"], data.get("params") or {}
-        version = _version(versions.spoken(request.headers, request.query_params), method)
+        version = _version(versions.spoken(request.headers, http.query(request)), method)
         dialect = version.dialect
         _check_method(method, dialect)
         spec = operations.agent_at(agent, params.get("tenant"))

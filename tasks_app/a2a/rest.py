@@ -90,7 +90,7 @@ def endpoint(version: Version, method: str, read: Read) -> Callable[[Request], A
     async def answer(request: Request) -> Response:
         try:
             caller = await http.caller(request)
-            versions.check(versions.spoken(request.headers, request.query_params), of="this path", to=version.number)
+            versions.check(versions.spoken(request.headers, http.query(request)), of="this path", to=version.number)
             spec = operations.agent_at(request.path_params.get("agent"), request.path_params.get("tenant"))
             params = await read(request)
             # The body may name the tenant too, and then the same one.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 import orjson
 from django.conf import settings
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from tasks_app import agents
 from tasks_app.a2a import agent_card, card_signing, http, jsonrpc, rest
@@ -24,6 +27,17 @@ async def call(request: Request) -> Response:
     except agents.UnknownAgent as error:
         return _unknown(error)
     return await jsonrpc.endpoint(request, name)
+
+
+class Direct:
+    """An endpoint as an ASGI application: what Starlette puts around a function costs a tenth of a submit."""
+
+    def __init__(self, answer: Callable[[Request], Awaitable[Response]]) -> None:
+        self._answer = answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = await self._answer(Request(scope, receive, send))
+        await response(scope, receive, send)
 
 
 async def nothing(request: Request) -> Response:
@@ -83,8 +97,8 @@ CARDS = (".well-known/agent-card.json", ".well-known/agent.json")
 METHODS = ("tasks/send", "tasks/get", "tasks/cancel")
 #: The most used first: they are tried one after the other.
 ROUTES = [
-    Route("/a2a/{agent}/", call, methods=["POST"]),
-    Route("/", call, methods=["POST"]),
+    Route("/a2a/{agent}/", Direct(call), methods=["POST"]),
+    Route("/", Direct(call), methods=["POST"]),
     Route("/", home, methods=["GET"]),
     Route("/a2a/{agent}", call, methods=["POST"]),
     Route(f"/{card_signing.JWKS_PATH}", jwks),
