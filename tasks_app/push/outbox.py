@@ -63,7 +63,7 @@ SET delivered = %(generation)s::int, failures = 0, last_error = '',
     next_at = now() + %(lease_s)s::float8 * interval '1 second'
 FROM (SELECT completed_at IS NOT NULL AND generation = %(generation)s::int AS is_so
       FROM tasks_app_task WHERE id = %(task_id)s) ended
-WHERE config.id = %(id)s AND config.claimed_by = %(claim)s AND config.delivered = %(generation)s::int - 1
+WHERE config.id = %(id)s AND config.claimed_by = %(claim)s
 RETURNING config.state
 """  # noqa: S608 (only constants are put in)
 FAIL = f"""{_LOG}

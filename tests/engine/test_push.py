@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -16,17 +17,19 @@ from urllib.parse import quote
 from uuid import UUID, uuid4
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import F
 from django.db.models.functions import Now
 from django.utils import timezone
 from standardwebhooks import Webhook
 
 from tasks_app import engine
+from tasks_app.database import Line
 from tasks_app.engine import Note
 from tasks_app.metrics.push import deliveries
 from tasks_app.models import Client, PushConfig, PushDelivery, Task, WebhookSecret
 from tasks_app.push import configs, outbox
+from tasks_app.push.guard import guard
 from tasks_app.push.sealing import seal
 from tasks_app.push.values import Attempt, NewPush
 from tasks_app.status import TaskStatus
@@ -35,6 +38,7 @@ from tests.factory import Factory, completed, new_task
 from tests.receivers import Receiver, Request, receiver
 from workers import push
 from workers.push import BACKOFF, deliver
+from workers.webhook import TOTAL_S, Poster
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -443,6 +447,25 @@ def test_of_two_claims_at_once_each_config_goes_to_one(attempt: int, factory: Fa
     assert claims() == [] or len(ids) < 20
 
 
+def test_a_claim_waits_for_no_other_that_is_under_way(factory: Factory, hook: Receiver) -> None:
+    for n in range(2):
+        factory.pending(push=to(hook, config_id=str(n)))
+    theirs: list[Any] = []
+
+    def claim_too() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SET lock_timeout = '2s'")
+        theirs.extend(claims())
+        connection.close()
+
+    with transaction.atomic():
+        (mine,) = claims(limit=1)
+        other = threading.Thread(target=claim_too)
+        other.start()
+        other.join(timeout=10)
+    assert len({mine.id, *[claimed.id for claimed in theirs]}) == 2
+
+
 def test_a_sender_that_is_killed_after_the_answer_sends_the_same_again_under_the_same_id(
     factory: Factory, hook: Receiver
 ) -> None:
@@ -479,6 +502,35 @@ def test_who_lost_the_claim_moves_no_cursor(factory: Factory, hook: Receiver) ->
     config = PushConfig.objects.get()
     assert (config.delivered, config.state, config.failures, config.claimed_by) == (0, "active", 0, heir.claim)
     assert engine.run(outbox.advance, heir, taken, lease_s=60.0)
+
+
+def test_an_event_that_was_taken_is_noted_again_where_the_answer_to_the_first_note_was_lost(
+    factory: Factory, hook: Receiver
+) -> None:
+    factory.pending(push=to(hook))
+    (held,) = claims()
+    taken = Attempt(generation=1, number=1, duration_s=0.1, status_code=200)
+    assert [engine.run(outbox.advance, held, taken, lease_s=60.0) for _ in range(2)] == [True, True]
+    assert (PushConfig.objects.get().delivered, PushDelivery.objects.count()) == (1, 1)
+
+
+@pytest.mark.parametrize(("held_s", "expected"), [(2 * TOTAL_S + 30.0, [1]), (2 * TOTAL_S, [])])
+def test_nothing_is_sent_that_another_might_send_before_the_answer_comes(
+    held_s: float, expected: list[int], factory: Factory, hook: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database that answered late has used up a claim, of which so much is left."""
+    monkeypatch.setattr(push, "LEASE_S", held_s)
+    factory.pending(push=to(hook))
+    (held,) = claims()
+
+    async def turn() -> None:
+        line = Line()
+        async with Poster(guard(), slots=1) as poster:
+            await push.Turn(held, line, poster).take()
+        await line.close()
+
+    asyncio.run(turn())
+    assert hook.generations == expected
 
 
 def test_the_hosts_share_the_places(factory: Factory) -> None:
