@@ -45,6 +45,7 @@ from tasks_app.agents import AgentSpec
 from tasks_app.authentication import Caller, check_scopes
 from tasks_app.engine import FollowUp, NewTask
 from tasks_app.push import operations as push
+from tasks_app.push.configs import Full
 from tasks_app.push.values import NewPush
 from tasks_app.reads import TaskRecord, Wanted
 from tasks_app.status import AT_REST, TERMINAL, TaskStatus
@@ -131,7 +132,7 @@ class Asked:
 
     item: NewTask | FollowUp
     message: Message
-    webhook: TaskPushNotificationConfig | None
+    webhook: NewPush | None
     history_length: int | None
     immediately: bool
 
@@ -302,8 +303,7 @@ async def _asked(call: Call, params: Params) -> Asked:
     modes = parse.media_types(configuration.accepted_output_modes, path="configuration.acceptedOutputModes")
     immediately = configuration.return_immediately
     if message.task_id:
-        config = None if webhook is None else configuration.task_push_notification_config
-        return Asked(await _follow_up(call, message, modes), message, config, history_length, immediately)
+        return Asked(await _follow_up(call, message, modes), message, webhook, history_length, immediately)
     return Asked(_new_task(call, params, message, modes, webhook), message, None, history_length, immediately)
 
 
@@ -351,9 +351,10 @@ async def _accept(call: Call, asked: Asked) -> Submitted | UUID:
     """The new task, or the id of the one that stands for the message; when this returns it is stored."""
     await web().throttle(call.caller)
     if isinstance(asked.item, FollowUp):
-        if asked.webhook is not None:  # before the message, whose event it shall get
-            await push.create(web().read, asked.item.task_id, asked.webhook, **_whose(call))
-        return intake.delivered(await web().deliver(asked.item)).task_id
+        delivered = await web().deliver(asked.item, asked.webhook)
+        if isinstance(delivered, Full):
+            raise push.full("configuration.taskPushNotificationConfig")
+        return intake.delivered(delivered).task_id
     created = intake.accepted(await web().submit(asked.item), call.caller)
     if created.repeated:
         return created.task_id

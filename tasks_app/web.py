@@ -20,6 +20,8 @@ from tasks_app.engine import Created, Delivered, FollowUp, NewTask
 from tasks_app.engine.core import AsyncConnection, Steps, arun
 from tasks_app.groupcommit import Flusher
 from tasks_app.hub import Hub
+from tasks_app.push import configs
+from tasks_app.push.values import NewPush
 from tasks_app.reads import Cursor, EventRecord, TaskRecord, Wanted
 from tasks_app.status import AT_REST, TERMINAL, TaskStatus
 from tasks_app.throttle import AsyncThrottle
@@ -82,11 +84,21 @@ class Web:
         """Accepts the task: when this returns, it is in PostgreSQL, or refused as :class:`Created` says."""
         return await self._submits.submit(item)
 
-    async def deliver(self, item: FollowUp) -> Delivered:
-        """Hands a message to its task: when this returns it is in PostgreSQL, or refused as the result says."""
-        done = await self.read(engine.deliver, [item])
-        self._bell.ring(delivered(done))
-        return done[0]
+    async def deliver(self, item: FollowUp, push: NewPush | None = None) -> Delivered | configs.Full:
+        """Hands a message to its task: when this returns it is in PostgreSQL, or refused as the result says.
+
+        With ``push``, a config for the task's events from this one on, which stands only if the message does.
+        """
+        try:
+            if push is None:
+                done: Delivered | configs.Full = (await self.read(engine.deliver, [item]))[0]
+            else:
+                done = await self.read(configs.create_and_deliver, push, item, most=settings.A2A_PUSH_MAX_PER_TASK)
+        except configs.NotTaken as refused:
+            return refused.delivered
+        if isinstance(done, Delivered):
+            self._bell.ring(delivered([done]))
+        return done
 
     async def cancel(self, task_id: UUID, *, by: str) -> bool:
         """Cancels the task, and tells its worker. False if it had ended before."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
+from tasks_app.engine import Delivered, FollowUp, deliver
 from tasks_app.engine.core import Statement, Steps, transactional
 from tasks_app.push.values import NewPush, Page, Push
 
@@ -72,6 +73,29 @@ def create(
     if not (yield Statement(CREATE, params)):
         return Full()
     return Push(task_id=task_id, config_id=push.config_id, url=push.url, scheme=push.scheme)
+
+
+class NotTaken(Exception):
+    """The message of a config was refused, as ``delivered`` says: the config is undone."""
+
+    def __init__(self, delivered: Delivered) -> None:
+        super().__init__(str(delivered.task_id))
+        self.delivered = delivered
+
+
+@transactional
+def create_and_deliver(push: NewPush, item: FollowUp, *, most: int) -> Steps[Delivered | Full]:
+    """Makes the config, as :func:`create`, and then delivers the message, whose event is its first; or does neither.
+
+    Raises :class:`NotTaken`.
+    """
+    made = yield from create(item.task_id, push, client_id=item.client_id, agent=item.agent, most=most)
+    if isinstance(made, Full):
+        return made
+    delivered: Delivered = (yield from deliver([item]))[0]
+    if not delivered.accepted:
+        raise NotTaken(delivered)
+    return delivered
 
 
 def get(task_id: UUID, config_id: str, *, client_id: int, agent: str | None = None) -> Steps[Push | None]:

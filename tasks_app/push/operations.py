@@ -17,7 +17,7 @@ from a2a.types import (
 )
 from django.conf import settings
 
-from tasks_app.a2a.errors import TaskNotFoundError, invalid
+from tasks_app.a2a.errors import InvalidParamsError, TaskNotFoundError, invalid
 from tasks_app.push import configs, wire
 from tasks_app.push.guard import guard
 from tasks_app.push.values import NewPush, Page, Push
@@ -42,7 +42,7 @@ async def create(
         configs.create, task_id, push, client_id=client_id, agent=agent, most=most
     )
     if isinstance(made, configs.Full):
-        raise invalid("id", f"the task has {most} push notification configs, as many as it may; delete or replace one")
+        raise full("id")
     if made is None:
         raise _no_task(task_id)
     return wire.shown(made)
@@ -96,6 +96,12 @@ async def delete(run: Run, task_id: UUID, config_id: str, *, client_id: int, age
     """Ends the config, which may be gone already (section 3.1.10). Raises TaskNotFoundError, InvalidParamsError."""
     if not await run(configs.delete, task_id, _named(config_id), client_id=client_id, agent=agent):
         raise _no_task(task_id)
+
+
+def full(path: str) -> InvalidParamsError:
+    """For a config, at this path of the request, of a task that has as many as it may."""
+    most = settings.A2A_PUSH_MAX_PER_TASK
+    return invalid(path, f"the task has {most} push notification configs, as many as it may; delete or replace one")
 
 
 def _named(config_id: str) -> str:

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from tasks_app.models import PushConfig
+from tasks_app.models import InboxMessage, PushConfig
 from tasks_app.status import TaskStatus
 from tests.factory import Factory
 from tests.protocol.bindings import Binding, Refused
@@ -110,6 +110,32 @@ def test_an_answer_may_bring_a_webhook_which_gets_its_event(binding: Binding, lo
     }
     generation = binding.call("SendMessage", said)["task"]["metadata"]["generation"]
     assert PushConfig.objects.get(task_id=task_id).delivered == generation - 1
+
+
+def test_an_answer_that_is_refused_leaves_no_webhook(binding: Binding, local: Factory, settings: Any) -> None:
+    settings.A2A_MAX_UNREAD = 1
+    task_id = local.claimed().task_id
+    first = message(taskId=str(task_id))
+    binding.call("SendMessage", {"message": first, "configuration": IMMEDIATELY})
+    webhook = {"taskPushNotificationConfig": {"url": URL}, **IMMEDIATELY}
+    for said, reason in (
+        (first | {"parts": [{"text": "otherwise"}]}, "INVALID_PARAMS"),
+        (message(taskId=str(task_id)), "RESOURCE_EXHAUSTED"),
+    ):
+        assert refused(binding, "SendMessage", {"message": said, "configuration": webhook}).reason == reason
+        assert not PushConfig.objects.exists()
+    binding.call("SendMessage", {"message": first, "configuration": webhook})
+    assert PushConfig.objects.get().task_id == task_id
+
+
+def test_a_webhook_too_many_takes_its_message_along(binding: Binding, local: Factory, settings: Any) -> None:
+    settings.A2A_PUSH_MAX_PER_TASK = 1
+    task_id = local.in_state(TaskStatus.INPUT_REQUIRED)
+    create(binding, task_id, id="a")
+    webhook = {"taskPushNotificationConfig": {"url": URL, "id": "b"}, **IMMEDIATELY}
+    error = refused(binding, "SendMessage", {"message": message(taskId=str(task_id)), "configuration": webhook})
+    assert error.fields == {"configuration.taskPushNotificationConfig"}
+    assert not InboxMessage.objects.exists()
 
 
 def test_webhooks_of_a_task_are_a_few(binding: Binding, local: Factory, settings: Any) -> None:
