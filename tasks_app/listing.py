@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -28,6 +29,8 @@ from tasks_app.status import TaskStatus
 PAGE_SIZE = 50
 PAGE_SIZE_MAX = 100
 COUNTED_MAX = 10_000
+#: A page holds artifacts of so many bytes; those of its first task, however large. The rest is on the next one.
+ARTIFACTS_MAX_BYTES = 8 * 1024 * 1024
 #: Where no cursor is: before every task.
 FIRST = (datetime.max.replace(tzinfo=UTC), UUID(int=2**128 - 1))
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
@@ -102,6 +105,9 @@ CONTEXT_COUNT = f"SELECT count(*) FROM ({_OF_CONTEXT} LIMIT %(limit)s) found"  #
 ESTIMATE = f"""
 EXPLAIN (FORMAT JSON) SELECT FROM tasks_app_task task WHERE task.status = ANY(%(status)s::text[]) AND {_MATCHES}
 """
+SIZES = """
+SELECT task_id, sum(size_bytes)::bigint FROM artifacts_app_artifact WHERE task_id = ANY(%(task_id)s::uuid[]) GROUP BY 1
+"""
 SAID = f"""
 SELECT wanted.task_id, said.payload FROM unnest(%(task_id)s::uuid[]) AS wanted(task_id), LATERAL (
     SELECT generation, payload FROM tasks_app_taskevent event
@@ -146,7 +152,10 @@ def tasks(asked: Query) -> Steps[Page]:
     if asked.context_id:
         params["context_id"] = asked.context_id
     rows = yield Statement(CONTEXT_PAGE if asked.context_id else PAGE, params)
-    more, rows = len(rows) > asked.page_size, rows[: asked.page_size]
+    shown = rows[: asked.page_size]
+    if asked.artifacts:
+        shown = shown[: (yield from _fitting([row[0] for row in shown]))]
+    more, rows = len(rows) > len(shown), shown
     messages = yield from _messages(rows, asked.history_length)
     artifacts = (yield from artifacts_of([(row[0], row[7]) for row in rows])) if asked.artifacts else {}
     return Page(
@@ -154,6 +163,13 @@ def tasks(asked: Query) -> Steps[Page]:
         next_token=_token(rows[-1][10], rows[-1][0]) if more else "",
         total=(yield from _total(asked, params)),
     )
+
+
+def _fitting(task_ids: list[UUID]) -> Steps[int]:
+    """How many of the tasks, from the first on, have artifacts that fit on a page together; one, if there is any."""
+    sizes: dict[UUID, int] = dict((yield Statement(SIZES, {"task_id": task_ids})))
+    ends = itertools.accumulate(sizes.get(task_id, 0) for task_id in task_ids)
+    return max(1, sum(end <= ARTIFACTS_MAX_BYTES for end in ends))
 
 
 def _messages(rows: Sequence[tuple[Any, ...]], limit: int) -> Steps[dict[UUID, tuple[bytes, ...]]]:

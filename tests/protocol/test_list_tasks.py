@@ -14,7 +14,7 @@ from tasks_app.engine import ArtifactRecord, Chunk, Finish, Note
 from tasks_app.engine.core import Statement, Steps
 from tasks_app.models import Outcome, Task
 from tasks_app.status import TaskStatus
-from tests.factory import Factory
+from tests.factory import Factory, completed
 from tests.protocol.bindings import BINDINGS, Binding, Refused
 from tests.protocol.doors import Doors, each
 
@@ -143,6 +143,25 @@ def test_history_and_artifacts_come_only_where_they_are_asked_for(binding: Bindi
     assert said["messageId"] == "m"
     (artifact,) = binding.call("ListTasks", {"includeArtifacts": True})["tasks"][0]["artifacts"]
     assert (artifact["artifactId"], artifact["parts"][0]["text"]) == ("a", "done")
+
+
+def test_a_page_ends_where_its_artifacts_grow_large(
+    binding: Binding, local: Factory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "ARTIFACTS_MAX_BYTES", 100)
+    for size_bytes in (30, 200, 60, 40):
+        chunk = Chunk(kind="text", content=b"a" * size_bytes, media_type="text/plain")
+        record = ArtifactRecord(artifact_id="a", chunks=(chunk,), event=b"")
+        local.write(local.claimed(), record, finish=completed())
+    sizes, token = [], ""
+    while True:
+        page = binding.call("ListTasks", {"includeArtifacts": True, "pageToken": token})
+        sizes.append([len(task["artifacts"][0]["parts"][0]["text"]) for task in page["tasks"]])
+        token = page.get("nextPageToken", "")
+        if not token:
+            break
+    assert sizes == [[40, 60], [200], [30]]
+    assert len(binding.call("ListTasks", {})["tasks"]) == 4, "without artifacts they take no room"
 
 
 @pytest.mark.parametrize(
