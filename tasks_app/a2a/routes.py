@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from tasks_app import agents
 from tasks_app.a2a import agent_card, card_signing, http, jsonrpc, rest
+from tasks_app.a2a.errors import MethodNotFoundError
 from tasks_app.a2a.v0_3 import rest as v0_3
 from tasks_app.engine.core import Statement, Steps
 from tasks_app.web import web
@@ -42,7 +43,8 @@ class Direct:
 
 async def nothing(request: Request) -> Response:
     """What is below an agent's address and no operation."""
-    return http.refused(404, f"no operation {request.method} {request.url.path[:200]}")
+    unknown = MethodNotFoundError(f"no operation {request.method} {request.url.path[:200]}")
+    return rest.VERSION.refuse(request, unknown, status=404)
 
 
 async def card(request: Request) -> Response:

@@ -513,7 +513,9 @@ def test_the_http_binding_answers_in_a2as_media_type_or_in_plain_json(
 )
 def test_what_is_no_operation_is_not_there(doors: Doors, local: Factory, verb: str, path: str) -> None:
     reply = doors.send(verb, f"/a2a/echo/{path}", headers={"a2a-version": "1.0"})
-    assert reply.status_code in (404, 405)
+    error = reply.json()["error"]
+    assert (reply.status_code, error["status"]) == (404, "NOT_FOUND")
+    assert error["details"][0]["reason"] == "METHOD_NOT_FOUND"
 
 
 # Turns ---------------------------------------------------------------------------------------------------------------
