@@ -1,7 +1,8 @@
-"""leftovers: what handlers left under way elsewhere, of tasks that were cancelled while none of them ran.
+"""leftovers: what handlers left under way elsewhere, of tasks that others ended while none of them ran.
 
-The handler of a running task is told to stop and ends such things itself; where there is none, a sweep asks here. What
-it did stands in the checkpoint, which nobody else writes once the task has ended.
+The handler of a running task is told to stop and ends such things itself; where there is none, or it dies with its
+process before it says that it has stopped, a sweep asks here. What it did stands in the checkpoint, which nobody else
+writes once the task has ended.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ from uuid import UUID
 
 from tasks_app.engine.claim import decoded
 from tasks_app.engine.core import Statement, Steps
+
+#: How tasks fail that no handler of theirs ended: nobody answered in time, or one process after the other was lost.
+CODES = ("input_expired", "attempts_exhausted")
 
 
 class Leftover(NamedTuple):
@@ -26,14 +30,17 @@ class Leftover(NamedTuple):
 TAKE = """
 WITH ended AS MATERIALIZED (
     SELECT id, agent, completed_at FROM tasks_app_task
-    WHERE status = 'cancelled' AND completed_at IS NOT NULL
+    WHERE (status = 'cancelled' OR status = 'failed' AND error ->> 'code' = ANY(%(codes)s::text[]))
+      AND completed_at IS NOT NULL
       AND completed_at > now() - %(within_s)s * interval '1 second' AND agent = ANY(%(agent)s::text[])
 ), due AS (
     SELECT ended.id, ended.agent FROM ended
     JOIN tasks_app_checkpoint left_by ON left_by.task_id = ended.id AND left_by.name = %(name)s
     WHERE left_by.data #> '{cancel,outcome}' IS NULL
       AND COALESCE((left_by.data #>> '{cancel,tried_s}')::float8, 0) <= extract(epoch FROM now())::float8 - %(again_s)s
-      AND NOT EXISTS (SELECT FROM tasks_app_taskattempt WHERE task_id = ended.id AND outcome = 'cancelled')
+      AND NOT EXISTS (
+          SELECT FROM tasks_app_taskattempt WHERE task_id = ended.id AND outcome = 'cancelled'
+          AND (released_at IS NULL OR released_at <= lease_expires_at))
     ORDER BY ended.completed_at LIMIT %(limit)s
     FOR UPDATE OF left_by SKIP LOCKED
 )
@@ -52,11 +59,12 @@ WHERE left_by.task_id = item.task_id AND left_by.name = %(name)s AND left_by.dat
 def leftovers(
     agents: Sequence[str], *, name: str, within_s: float, again_s: float, limit: int
 ) -> Steps[list[Leftover]]:
-    """Takes checkpoints of this name whose tasks of these agents were cancelled while no attempt ran.
+    """Takes checkpoints of this name whose tasks of these agents were cancelled, or failed, while no attempt ran.
 
-    For ``within_s`` after the cancel, each again after ``again_s`` until :func:`left` says what became of it.
+    For ``within_s`` after that, each again after ``again_s`` until :func:`left` says what became of it.
     """
     params = {"agent": list(agents), "name": name, "within_s": within_s, "again_s": again_s, "limit": limit}
+    params["codes"] = list(CODES)
     return [Leftover(row[0], row[1], decoded(row[2])) for row in (yield Statement(TAKE, params))]
 
 

@@ -9,16 +9,18 @@ from uuid import UUID
 import pytest
 from django.db import connection
 from django.db.models import F
+from django.db.models.functions import Now
 
 from tasks_app import engine
-from tasks_app.engine import CheckpointRecord, Finish
-from tasks_app.engine.leftover import TAKE
-from tasks_app.models import Checkpoint, Outcome, Task
+from tasks_app.engine import CheckpointRecord, Finish, Lost
+from tasks_app.engine.leftover import CODES, TAKE
+from tasks_app.models import Checkpoint, Outcome, Task, TaskAttempt
 from tasks_app.status import TaskStatus
 from tests.factory import Factory
 
 pytestmark = pytest.mark.django_db
 RETRIED = Finish(status=TaskStatus.PENDING, outcome=Outcome.RETRIED)
+OWN = {"code": "agent_error", "message": "its own"}
 LEFT = CheckpointRecord(name="there", data='{"task_id": "t"}')
 
 
@@ -61,9 +63,38 @@ def test_the_handler_that_ran_when_its_task_was_cancelled_ends_by_itself_what_it
     assert leftovers() == []
 
 
+def test_a_handler_that_died_while_its_task_was_cancelled_ended_nothing(factory: Factory) -> None:
+    claim = factory.claimed()
+    factory.write(claim, LEFT)
+    engine.run(engine.request_cancel, [claim.task_id], by="a test")
+    TaskAttempt.objects.update(lease_expires_at=Now() - timedelta(hours=1))
+    assert leftovers() == []
+    engine.run(engine.rescue)  # nobody says any more that it holds its slot
+    assert leftovers() == [claim.task_id]
+
+
+def test_nor_did_one_of_a_task_that_failed_while_it_waited_or_with_its_last_process(factory: Factory) -> None:
+    asked = factory.claimed()
+    factory.write(asked, LEFT, finish=Finish(status=TaskStatus.INPUT_REQUIRED, outcome=Outcome.INTERRUPTED, wait_s=9))
+    Task.objects.update(input_expires_at=Now() - timedelta(seconds=1))
+    lost = factory.claimed(max_attempts=1)
+    factory.write(lost, LEFT)
+    engine.run(engine.lose, [Lost(attempt_id=lost.attempt_id, outcome=Outcome.PROCESS_LOST, code="x", message="x")])
+    engine.run(engine.expire)
+    assert Task.objects.filter(status=TaskStatus.FAILED).count() == 2
+    assert set(leftovers()) == {asked.task_id, lost.task_id}
+
+
+def test_a_handler_that_failed_by_itself_left_nothing(factory: Factory) -> None:
+    claim = factory.claimed()
+    factory.write(claim, LEFT, finish=Finish(status=TaskStatus.FAILED, outcome=Outcome.FAILED, error=OWN))
+    assert leftovers() == []
+
+
 def test_looking_for_leftovers_scans_no_table(factory: Factory) -> None:
     left(factory)
     params: Any = {"agent": ["echo"], "name": "there", "within_s": 600.0, "again_s": 60.0, "limit": 9}
+    params["codes"] = list(CODES)
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")
         cursor.execute("EXPLAIN " + TAKE, params)

@@ -1,4 +1,4 @@
-"""Cancels at remote agents what was cancelled here while no attempt ran: it waited for its client, or for another one.
+"""Cancels at remote agents what was cancelled here, or failed, while no attempt ran: nobody else would.
 
 Where an attempt runs its handler does it (``conversation.py``). Runs in worker-system, which beat triggers.
 """
