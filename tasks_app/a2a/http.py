@@ -109,12 +109,17 @@ def cached(request: Request, body: bytes, *, etag: str, max_age_s: int) -> Respo
     return Response(body, media_type="application/json", headers=headers)
 
 
+def names(tags: list[str], etag: str) -> bool:
+    """Whether these values of If-None-Match name the tag, compared weakly."""
+    wanted = {tag.strip().removeprefix("W/") for tag in ",".join(tags).split(",")}
+    return etag.removeprefix("W/") in wanted or "*" in wanted
+
+
 def _has_it(request: Request, etag: str) -> bool:
     """By its tags, compared weakly; by the time only where it names none (RFC 9110, section 13.2.2)."""
     tags = request.headers.getlist("if-none-match")
     if tags:
-        wanted = {tag.strip().removeprefix("W/") for tag in ",".join(tags).split(",")}
-        return etag.removeprefix("W/") in wanted or "*" in wanted
+        return names(tags, etag)
     try:
         since = parsedate_to_datetime(request.headers.get("if-modified-since", ""))
     except (ValueError, OverflowError):
