@@ -49,7 +49,6 @@ from tasks_app.push.configs import Full
 from tasks_app.push.values import NewPush
 from tasks_app.reads import TaskRecord, Wanted
 from tasks_app.status import AT_REST, TERMINAL, TaskStatus
-from tasks_app.waiting import waiting_for
 from tasks_app.web import web
 
 Params = Mapping[str, Any]
@@ -455,7 +454,7 @@ async def _record(call: Call, task_id: UUID, *, history: int | None = None, arti
 
 
 async def _task(record: TaskRecord, history_length: int | None) -> Task:
-    waiting = await web().read(waiting_for, record.id) if record.status == TaskStatus.PENDING else []
+    waiting = await web().waiting_for(record.id) if record.status == TaskStatus.PENDING else []
     return wire.task(record, history_length=history_length, waiting=waiting)
 
 

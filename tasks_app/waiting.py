@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -116,8 +116,20 @@ def _names(situation: Situation) -> dict[str, str]:
 
 # The read -------------------------------------------------------------------------------------------------------------
 
-# What is in flight stands in task_republish_idx and attempt_unreleased_idx: as many rows as there are slots.
+# What is in flight stands in task_republish_idx and attempt_unreleased_idx: as many rows as there are slots. It is
+# counted once, however many tasks are asked about.
 SITUATION = """
+WITH other AS MATERIALIZED (
+    SELECT lane, agent, client_id, count(*) AS n
+    FROM (
+        SELECT lane, agent, client_id FROM tasks_app_task WHERE status = 'pending' AND admitted_at IS NOT NULL
+        UNION ALL
+        SELECT held.lane, held.agent, held.client_id
+        FROM tasks_app_taskattempt attempt JOIN tasks_app_task held ON held.id = attempt.task_id
+        WHERE attempt.released_at IS NULL
+    ) each
+    GROUP BY 1, 2, 3
+)
 SELECT task.lane, task.priority, task.agent, task.client_id, task.id, task.memory_mb, task.cores, task.disk_mb,
        extract(epoch FROM task.run_after - now())::float8, task.admitted_at IS NOT NULL, breaker.state,
        lane.paused_at IS NOT NULL, queue.paused_at IS NOT NULL, agent.paused_at IS NOT NULL,
@@ -132,33 +144,34 @@ LEFT JOIN tasks_app_queuecontrol queue ON queue.scope = 'queue'
       AND queue.name = 'a2a.' || task.lane || '.' || (%(priorities)s::text[])[task.priority + 1]
 LEFT JOIN tasks_app_queuecontrol agent ON agent.scope = 'agent' AND agent.name = task.agent
 CROSS JOIN LATERAL (
-    SELECT count(*) FILTER (WHERE other.lane = task.lane) AS lane,
-           count(*) FILTER (WHERE other.agent = task.agent) AS agent,
-           count(*) FILTER (WHERE other.client_id = task.client_id) AS client
-    FROM (
-        SELECT lane, agent, client_id FROM tasks_app_task WHERE status = 'pending' AND admitted_at IS NOT NULL
-        UNION ALL
-        SELECT held.lane, held.agent, held.client_id
-        FROM tasks_app_taskattempt attempt JOIN tasks_app_task held ON held.id = attempt.task_id
-        WHERE attempt.released_at IS NULL
-    ) other
+    SELECT COALESCE(sum(n) FILTER (WHERE other.lane = task.lane), 0)::int AS lane,
+           COALESCE(sum(n) FILTER (WHERE other.agent = task.agent), 0)::int AS agent,
+           COALESCE(sum(n) FILTER (WHERE other.client_id = task.client_id), 0)::int AS client
+    FROM other
 ) flight
-WHERE task.id = %(task_id)s AND task.status = 'pending'
+WHERE task.id = ANY(%(task_id)s::uuid[]) AND task.status = 'pending'
 """
 PLACES = """
 SELECT lane, memory_mb, cores, disk_mb, agents FROM tasks_app_worker
-WHERE state = 'online' AND lane = %(lane)s AND heartbeat_at > now() - %(silent_s)s * interval '1 second'
+WHERE state = 'online' AND lane = ANY(%(lane)s::text[]) AND heartbeat_at > now() - %(silent_s)s * interval '1 second'
 """
 
 
 def waiting_for(task_id: UUID) -> Steps[list[Reason]]:
     """Why this task waits; empty if it is not pending."""
-    rows = yield Statement(SITUATION, {"task_id": task_id, "priorities": Priority.labels})
+    return (yield from waiting_for_each([task_id])).get(task_id, [])
+
+
+def waiting_for_each(task_ids: Sequence[UUID]) -> Steps[dict[UUID, list[Reason]]]:
+    """Why each of these tasks waits, by task; without those that are not pending."""
+    rows = yield Statement(SITUATION, {"task_id": list(task_ids), "priorities": Priority.labels})
     if not rows:
-        return []
-    params = {"lane": rows[0][0], "silent_s": silent_after_s()}
-    places = [Place(tuple(row[4]), Capacity(*row[:4])) for row in (yield Statement(PLACES, params))]
-    return reasons(_situation(rows[0], tuple(places)))
+        return {}
+    params = {"lane": sorted({row[0] for row in rows}), "silent_s": silent_after_s()}
+    places: dict[str, list[Place]] = {}
+    for row in (yield Statement(PLACES, params)):
+        places.setdefault(row[0], []).append(Place(tuple(row[4]), Capacity(*row[:4])))
+    return {row[4]: reasons(_situation(row, tuple(places.get(row[0], ())))) for row in rows}
 
 
 def _situation(row: tuple[Any, ...], places: tuple[Place, ...]) -> Situation:

@@ -25,6 +25,7 @@ from tasks_app.push.values import NewPush
 from tasks_app.reads import Cursor, EventRecord, TaskRecord, Wanted
 from tasks_app.status import AT_REST, TERMINAL, TaskStatus
 from tasks_app.throttle import AsyncThrottle
+from tasks_app.waiting import Reason, waiting_for_each
 from tasks_app.wakeups import AsyncBell, accepted, cancelled, delivered
 
 T = TypeVar("T")
@@ -49,6 +50,7 @@ class Web:
         self._tasks: Flusher[Wanted, TaskRecord | None] = Flusher(
             self._read_tasks, is_poison=is_poison, max_items=READ_TOGETHER
         )
+        self._waits: Flusher[UUID, list[Reason]] = Flusher(self._read_waits, is_poison=is_poison)
         self._statuses: Flusher[UUID, TaskStatus | None] = Flusher(self._read_statuses, is_poison=is_poison)
         self._events: Flusher[Cursor, list[EventRecord]] = Flusher(self._read_events, is_poison=is_poison)
         self._pool: AsyncConnectionPool[AsyncConnection] | None = None
@@ -126,6 +128,10 @@ class Web:
         """The task, or None; those that are asked for together are read together."""
         return await self._tasks.submit(wanted)
 
+    async def waiting_for(self, task_id: UUID) -> list[Reason]:
+        """Why the task waits; those that are asked about together are looked at together."""
+        return await self._waits.submit(task_id)
+
     async def follow(self, task_id: UUID, *, after: int) -> AsyncIterator[EventRecord | None]:
         """The task's events past a generation, and then each as it comes; ends after the terminal one, or the hub.
 
@@ -196,6 +202,10 @@ class Web:
     async def _read_statuses(self, task_ids: Sequence[UUID]) -> list[TaskStatus | None]:
         found = await self.read(reads.statuses, list(set(task_ids)))
         return [found.get(task_id) for task_id in task_ids]
+
+    async def _read_waits(self, task_ids: Sequence[UUID]) -> list[list[Reason]]:
+        found = await self.read(waiting_for_each, list(dict.fromkeys(task_ids)))
+        return [found.get(task_id, []) for task_id in task_ids]
 
     async def _read_events(self, cursors: Sequence[Cursor]) -> list[list[EventRecord]]:
         """Those past each cursor: streams that are woken together read together, and those at one place share."""

@@ -17,7 +17,7 @@ from tasks_app.engine.admit import Found, GroupKey
 from tasks_app.models import Breaker, Client, QueueControl, Task, Worker
 from tasks_app.policies import BreakerPolicy, Resources
 from tasks_app.status import Lane
-from tasks_app.waiting import Place, Situation, reasons, waiting_for
+from tasks_app.waiting import Place, Situation, reasons, waiting_for, waiting_for_each
 from tests.factory import Factory, admit
 
 TASK = Found(GroupKey("io", 2, "echo", 1), uuid4(), memory_mb=100, cores=1.0, disk_mb=0)
@@ -121,6 +121,17 @@ def test_pauses_and_times_are_read_from_where_operators_set_them(factory: Factor
     assert told(task_id) == ["queued"]
     admit({Lane.IO: 1})
     assert told(task_id) == ["dispatched"]
+
+
+def test_many_are_told_in_one_look_each_of_its_own_lane_and_client(factory: Factory, worker: Worker) -> None:
+    other = Factory(Client.objects.create(name="another", max_running=1))
+    other.claimed()
+    factory.claimed()
+    ended = factory.finished()
+    ids = [factory.pending(), other.pending(), factory.pending(agent="noop", lane=Lane.CPU), ended]
+    found = engine.run(waiting_for_each, ids)
+    codes = {task_id: [reason.code for reason in found[task_id]] for task_id in found}
+    assert codes == {ids[0]: ["queued"], ids[1]: ["client_limit"], ids[2]: ["no_worker"]}
 
 
 def test_limits_are_counted_from_what_is_admitted_and_what_runs(
