@@ -10,7 +10,7 @@ from typing import Any
 from celery import Celery
 from kombu import Producer
 
-from tasks_app.brokers.options import timeouts
+from tasks_app.brokers.options import AMQP, kind, timeouts
 from tasks_app.dispatch.queues import JOB_NAMES, job_id, queue_name
 from tasks_app.dispatch.stuck import replace_stuck
 from tasks_app.engine import Hint
@@ -41,19 +41,18 @@ class Publisher:
         self._retry_at = 0.0
 
     def keep_open(self) -> None:
-        """Opens the connection if it was lost, also when there is nothing to publish, and keeps it alive.
+        """Opens the connection to RabbitMQ if it was lost, also when there is nothing to publish, and keeps it alive.
 
         So a broker that has restarted is made ready for workers, who cannot begin before. Raises
         :class:`PublishFailed`, then for a while does nothing.
         """
-        if time.monotonic() < self._retry_at:
+        if kind(self._app.conf.broker_write_url) != AMQP or time.monotonic() < self._retry_at:
             return
         try:
             self._opened()
-            if self._is_amqp():
-                self._connection.heartbeat_check()
-                with contextlib.suppress(TimeoutError):
-                    self._connection.drain_events(timeout=0)
+            self._connection.heartbeat_check()
+            with contextlib.suppress(TimeoutError):
+                self._connection.drain_events(timeout=0)
         except Exception as error:
             self.close()
             self._retry_at = time.monotonic() + RETRY_S
