@@ -12,7 +12,7 @@ from kombu import Producer
 
 from tasks_app.brokers.options import AMQP, kind, timeouts
 from tasks_app.dispatch.queues import JOB_NAMES, job_id, queue_name
-from tasks_app.dispatch.stuck import replace_stuck
+from tasks_app.dispatch.stuck import Probe
 from tasks_app.engine import Hint
 from tasks_app.prefix import prefixed
 from tasks_app.status import Lane
@@ -39,6 +39,7 @@ class Publisher:
         self._refused = 0
         self._sent = 0
         self._retry_at = 0.0
+        self._probe = Probe(app)
 
     def keep_open(self) -> None:
         """Opens the connection to RabbitMQ if it was lost, also when there is nothing to publish, and keeps it alive.
@@ -69,6 +70,7 @@ class Publisher:
             self._wait_for_confirms()
         except Exception as error:
             self.close()
+            self._retry_at = time.monotonic() + RETRY_S
             raise PublishFailed(f"{type(error).__name__}: {error}") from error
 
     def close(self) -> None:
@@ -98,11 +100,12 @@ class Publisher:
 
     def _declare(self, channel: Any) -> None:
         named = [*self._app.amqp.queues.values(), self._app.conf.a2a_dead_queue]
-        queues = [queue for queue in named if queue is not None]
-        for queue in queues:
-            queue(channel).declare()
+        for queue in named:
+            if queue is not None:
+                queue(channel).declare()
         if self._is_amqp():
-            replace_stuck(self._app, channel, queues)
+            # Not the dead letters: nobody publishes those again.
+            self._probe.look(channel, list(self._app.amqp.queues.values()))
 
     def message(self, hint: Hint) -> Any:
         """As Celery makes it (``as_task_v2``), from one that Celery made: all but its id and arguments is the same."""
