@@ -86,20 +86,17 @@ class Web:
         """Accepts the task: when this returns, it is in PostgreSQL, or refused as :class:`Created` says."""
         return await self._submits.submit(item)
 
-    async def deliver(self, item: FollowUp, push: NewPush | None = None) -> Delivered | configs.Full:
+    async def deliver(self, item: FollowUp, push: NewPush | None = None) -> Delivered:
         """Hands a message to its task: when this returns it is in PostgreSQL, or refused as the result says.
 
-        With ``push``, a config for the task's events from this one on, which stands only if the message does.
+        With ``push``, a config for the task's events from this one on, which stands only if the message does. Raises
+        :class:`tasks_app.push.configs.TooMany`.
         """
-        try:
-            if push is None:
-                done: Delivered | configs.Full = (await self.read(engine.deliver, [item]))[0]
-            else:
-                done = await self.read(configs.create_and_deliver, push, item, most=settings.A2A_PUSH_MAX_PER_TASK)
-        except configs.NotTaken as refused:
-            return refused.delivered
-        if isinstance(done, Delivered):
-            self._bell.ring(delivered([done]))
+        if push is None:
+            (done,) = await self.read(engine.deliver, [item])
+        else:
+            done = await self.read(configs.deliver_with, push, item, most=settings.A2A_PUSH_MAX_PER_TASK)
+        self._bell.ring(delivered([done]))
         return done
 
     async def cancel(self, task_id: UUID, *, by: str) -> bool:

@@ -48,12 +48,13 @@ class Full:
 
 @transactional
 def create(
-    task_id: UUID, push: NewPush, *, client_id: int, agent: str | None = None, most: int
+    task_id: UUID, push: NewPush, *, client_id: int, agent: str | None = None, most: int, since: int | None = None
 ) -> Steps[Push | Full | None]:
     """The config, made or, where the task has one of this id, replaced; None if the client has no such task.
 
-    It begins with the next event. On a task that has ended none comes, so it begins with the last one: who asks for
-    the end a moment too late is told all the same. ``most`` is how many a task may have. Locks the task's row.
+    It begins with the next event, or with that of the generation ``since``. On a task that has ended none comes, so it
+    begins with the last one: who asks for the end a moment too late is told all the same. ``most`` is how many a task
+    may have. Locks the task's row.
     """
     ended = yield Statement(LOCK, {"task_id": task_id, "client_id": client_id, "agent": agent})
     if not ended:
@@ -67,7 +68,7 @@ def create(
         "token": push.token,
         "scheme": push.scheme,
         "credentials": push.credentials,
-        "delivered": ended[0][0],
+        "delivered": ended[0][0] if since is None else since - 1,
         "most": most,
     }
     if not (yield Statement(CREATE, params)):
@@ -75,26 +76,23 @@ def create(
     return Push(task_id=task_id, config_id=push.config_id, url=push.url, scheme=push.scheme)
 
 
-class NotTaken(Exception):
-    """The message of a config was refused, as ``delivered`` says: the config is undone."""
-
-    def __init__(self, delivered: Delivered) -> None:
-        super().__init__(str(delivered.task_id))
-        self.delivered = delivered
+class TooMany(Exception):
+    """The task has as many configs as it may: the message that brought one more is undone."""
 
 
 @transactional
-def create_and_deliver(push: NewPush, item: FollowUp, *, most: int) -> Steps[Delivered | Full]:
-    """Makes the config, as :func:`create`, and then delivers the message, whose event is its first; or does neither.
+def deliver_with(push: NewPush, item: FollowUp, *, most: int) -> Steps[Delivered]:
+    """Delivers the message, and makes a config that begins with its event; or does neither. Raises :class:`TooMany`.
 
-    Raises :class:`NotTaken`.
+    A message that comes again has its config already: one that has no id of the client's would be another each time.
     """
-    made = yield from create(item.task_id, push, client_id=item.client_id, agent=item.agent, most=most)
-    if isinstance(made, Full):
-        return made
     delivered: Delivered = (yield from deliver([item]))[0]
-    if not delivered.accepted:
-        raise NotTaken(delivered)
+    if not delivered.accepted or (delivered.repeated and not push.named):
+        return delivered
+    since = None if delivered.repeated else delivered.generation
+    made = yield from create(item.task_id, push, client_id=item.client_id, agent=item.agent, most=most, since=since)
+    if isinstance(made, Full):
+        raise TooMany
     return delivered
 
 

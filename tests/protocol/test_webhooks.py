@@ -125,7 +125,19 @@ def test_an_answer_that_is_refused_leaves_no_webhook(binding: Binding, local: Fa
         assert refused(binding, "SendMessage", {"message": said, "configuration": webhook}).reason == reason
         assert not PushConfig.objects.exists()
     binding.call("SendMessage", {"message": first, "configuration": webhook})
-    assert PushConfig.objects.get().task_id == task_id
+    assert not PushConfig.objects.exists(), "it was there before, without one"
+
+
+def test_an_answer_that_comes_again_with_its_webhook_has_one(binding: Binding, local: Factory, settings: Any) -> None:
+    settings.A2A_PUSH_MAX_PER_TASK = 1
+    task_id = local.in_state(TaskStatus.INPUT_REQUIRED)
+    for fields in ({}, {"id": "one"}):
+        PushConfig.objects.all().delete()
+        webhook = {"taskPushNotificationConfig": {"url": URL, **fields}, **IMMEDIATELY}
+        said = {"message": message(taskId=str(task_id)), "configuration": webhook}
+        for _ in range(2):
+            binding.call("SendMessage", said)
+            assert PushConfig.objects.filter(task_id=task_id).count() == 1
 
 
 def test_a_webhook_too_many_takes_its_message_along(binding: Binding, local: Factory, settings: Any) -> None:
