@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from queue import Empty, SimpleQueue
 from uuid import UUID
 
@@ -63,7 +64,7 @@ class Leaving(threading.Thread):
             log.warning("handlers did not stop in time, the worker exits without them")
             self._node.running.kill()
         self._try(self._hand_back_held)
-        self._try(self._release)
+        self._try(partial(self._release, died=not in_time))
         self._announce(Worker.State.OFFLINE)
         connection.close()
         self._node.scratch.remove()
@@ -116,9 +117,9 @@ class Leaving(threading.Thread):
             log.info("%s is handed back and is %s", task.task_id, task.status)
         bell.ring(wakeups.moved(moved))
 
-    def _release(self) -> None:
-        """Every handler has stopped, with its process at the latest."""
-        engine.run(engine.release, list(self._unreleased().values_list("pk", flat=True)))
+    def _release(self, *, died: bool) -> None:
+        """Every handler has stopped, with its process at the latest: they ``died`` then."""
+        engine.run(engine.release, list(self._unreleased().values_list("pk", flat=True)), died=died)
 
     def _unreleased(self) -> QuerySet[TaskAttempt]:
         return TaskAttempt.objects.filter(worker=self._node.name, released_at=None)

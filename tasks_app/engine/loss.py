@@ -153,7 +153,7 @@ def lose(items: Sequence[Lost]) -> Steps[list[Moved]]:
     params["outcome"] = [item.outcome.value for item in items]
     params |= {name: [getattr(item.usage, name) for item in items] for name in _USED}
     rows = yield Statement(LOSE, params)
-    yield from release([item.attempt_id for item in items if item.released])
+    yield from release([item.attempt_id for item in items if item.released], died=True)
     return moved(rows)
 
 

@@ -98,7 +98,10 @@ WHERE task.recorded = item.recorded
 """
 
 RELEASE = """
-UPDATE tasks_app_taskattempt SET released_at = now()
+UPDATE tasks_app_taskattempt
+SET released_at = now(),
+    lease_expires_at = CASE WHEN %(died)s::bool THEN LEAST(lease_expires_at, now() - interval '1 ms')
+                            ELSE lease_expires_at END
 WHERE id = ANY(%(attempt_id)s::uuid[]) AND released_at IS NULL AND ended_at IS NOT NULL
 """
 
@@ -125,9 +128,13 @@ def write(items: Sequence[Write]) -> Steps[list[Written]]:
     return results
 
 
-def release(attempt_ids: Sequence[UUID]) -> Steps[None]:
-    """Frees the slots of attempts that somebody else ended, now that their handlers have stopped."""
-    yield Statement(RELEASE, {"attempt_id": list(attempt_ids)})
+def release(attempt_ids: Sequence[UUID], *, died: bool = False) -> Steps[None]:
+    """Frees the slots of attempts that somebody else ended, now that their handlers have stopped.
+
+    ``died``: with their processes, so that they may have left something. Their leases end before that, as if they had
+    not been seen since.
+    """
+    yield Statement(RELEASE, {"attempt_id": list(attempt_ids), "died": died})
 
 
 @cache

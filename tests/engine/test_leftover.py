@@ -73,6 +73,22 @@ def test_a_handler_that_died_while_its_task_was_cancelled_ended_nothing(factory:
     assert leftovers() == [claim.task_id]
 
 
+def test_nor_did_one_whose_worker_left_without_it(factory: Factory) -> None:
+    claim = factory.claimed()
+    factory.write(claim, LEFT)
+    engine.run(engine.request_cancel, [claim.task_id], by="a test")
+    engine.run(engine.release, [claim.attempt_id], died=True)
+    assert leftovers() == [claim.task_id]
+
+
+def test_one_that_has_stopped_ended_what_it_left(factory: Factory) -> None:
+    claim = factory.claimed()
+    factory.write(claim, LEFT)
+    engine.run(engine.request_cancel, [claim.task_id], by="a test")
+    engine.run(engine.release, [claim.attempt_id])
+    assert leftovers() == []
+
+
 def test_nor_did_one_of_a_task_that_failed_while_it_waited_or_with_its_last_process(factory: Factory) -> None:
     asked = factory.claimed()
     factory.write(asked, LEFT, finish=Finish(status=TaskStatus.INPUT_REQUIRED, outcome=Outcome.INTERRUPTED, wait_s=9))
