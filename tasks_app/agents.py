@@ -214,7 +214,8 @@ class AgentSpec:
     takes_urls: bool = False
     replies: str = TASK
     _validator: Any = field(default=None, init=False, repr=False, compare=False)
-    _takes_none: bool = field(default=True, init=False, repr=False, compare=False)
+    #: Known to fit the schema: no parameters, as most messages have.
+    _takes_none: bool = field(default=False, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         self._check_numbers()
@@ -223,7 +224,6 @@ class AgentSpec:
             jsonschema.Draft202012Validator.check_schema(self.parameters_schema)
             validator = jsonschema.Draft202012Validator(self.parameters_schema)
             object.__setattr__(self, "_validator", validator)
-            object.__setattr__(self, "_takes_none", validator.is_valid({}))
 
     def _check_numbers(self) -> None:
         if self.max_attempts < 1:
@@ -296,6 +296,8 @@ class AgentSpec:
         if error is not None:
             path = ".".join(["parameters", *map(str, error.absolute_path)])
             raise BadParameters(error.message, field=path)
+        if not parameters:
+            object.__setattr__(self, "_takes_none", True)
 
     def accepts(self, media_type: str) -> bool:
         """Whether a part of this media type may be sent to the agent; an empty one always may."""

@@ -153,7 +153,7 @@ def tasks(asked: Query) -> Steps[Page]:
         params["context_id"] = asked.context_id
     rows = yield Statement(CONTEXT_PAGE if asked.context_id else PAGE, params)
     shown = rows[: asked.page_size]
-    if asked.artifacts:
+    if asked.artifacts and shown:
         shown = shown[: (yield from _fitting([row[0] for row in shown]))]
     more, rows = len(rows) > len(shown), shown
     messages = yield from _messages(rows, asked.history_length)

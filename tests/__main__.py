@@ -39,6 +39,9 @@ class Beside:
 
 def main(name: str = "all") -> int:
     """Whether a run failed, as an exit code."""
+    if name not in RUNS:
+        _say(f"no runs '{name}'; there are: {', '.join(RUNS)}")
+        return 2
     shown, *others = RUNS[name]
     began = time.monotonic()
     with ExitStack() as stack:

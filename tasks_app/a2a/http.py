@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from collections.abc import Mapping
 from datetime import UTC
@@ -17,6 +18,7 @@ from tasks_app.authentication import Caller, Forbidden, Unauthenticated
 from tasks_app.web import web
 
 GENERATION_MAX = 2**31 - 1
+_PLAIN_HOST = re.compile(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?")
 #: When this process began: what it serves of its settings is as old.
 STARTED_AT_S = int(time.time())
 
@@ -84,7 +86,11 @@ def denied(error: Unauthenticated | Forbidden) -> Response:
 def base_url(request: Request) -> str:
     """Where this client reaches the server."""
     public = str(settings.A2A_PUBLIC_URL).rstrip("/")
-    return public or f"{request.scope['scheme']}://{request.headers.get('host') or request.url.netloc}"
+    if public:
+        return public
+    host = request.headers.get("host", "")
+    # Starlette builds a URL for it, which costs more than the rest of a call's making; most hosts need none.
+    return f"{request.scope['scheme']}://{host if _PLAIN_HOST.fullmatch(host) else request.url.netloc}"
 
 
 def query(request: Request) -> Mapping[str, str]:

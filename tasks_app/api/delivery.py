@@ -96,10 +96,12 @@ async def content(request: Request) -> Response:
         found = None
     if found is None:
         return http.refused(404, "no such artifact")
+    if _was_to_be_another(request, found):
+        return http.refused(412, "If-Match: the artifact is another by now")
     if http.names(request.headers.getlist("if-none-match"), found.etag):
         return Response(status_code=304, headers=found.headers)
     whole = range(found.size_bytes)
-    asked = _asked(request, found)
+    asked = _asked(request, found) if request.method == "GET" else None
     if asked is not None and not asked:
         unsatisfied = {"Content-Range": f"bytes */{len(whole)}"}
         return http.refused(416, f"Range: the artifact has {len(whole)} bytes", headers=unsatisfied)
@@ -110,6 +112,12 @@ async def content(request: Request) -> Response:
     status = 200 if asked is None else 206
     body = _slices(found, sent) if request.method == "GET" else _nothing()
     return StreamingResponse(body, status_code=status, media_type=found.media_type, headers=headers)
+
+
+def _was_to_be_another(request: Request, found: _Content) -> bool:
+    """By strong tags (RFC 9110, section 13.1.1)."""
+    tags = ",".join(request.headers.getlist("if-match"))
+    return bool(tags) and not {found.etag, "*"} & {tag.strip() for tag in tags.split(",")}
 
 
 def _asked(request: Request, found: _Content) -> range | None:

@@ -15,7 +15,7 @@ from tests.factory import Factory
 from tests.protocol.doors import Doors
 from tests.protocol.test_pieces import local
 
-#: Three parts, of which none begins where a slice does.
+#: Some are longer than a slice, and end within one.
 PARTS = (b"0123456", b"", b"789abcdef", b"ghi")
 WHOLE = b"".join(PARTS)
 
@@ -47,6 +47,8 @@ def test_head_says_the_same_without_the_bytes(doors: Doors) -> None:
     whole, head = (doors.send(verb, path) for verb in ("GET", "HEAD"))
     assert (head.status_code, head.content) == (200, b"")
     assert dict(head.headers) == dict(whole.headers)
+    ranged = doors.send("HEAD", path, headers={"range": "bytes=0-3"})
+    assert (ranged.status_code, dict(ranged.headers)) == (200, dict(whole.headers)), "a range is for GET only"
 
 
 def test_every_range_is_what_stands_there(doors: Doors) -> None:
@@ -105,6 +107,13 @@ def test_a_range_goes_on_only_with_what_it_began_with(doors: Doors) -> None:
     for condition, status in ((etag, 206), (f"W/{etag}", 200), ('"other"', 200)):
         reply = doors.send("GET", path, headers={"range": "bytes=4-", "if-range": condition})
         assert reply.status_code == status
+
+
+def test_what_was_to_be_another_is_not_sent(doors: Doors) -> None:
+    path = made(*PARTS)
+    etag = doors.send("GET", path).headers["etag"]
+    for tags, status in ((etag, 206), ("*", 206), (f'"x", {etag}', 206), ('"x"', 412), (f"W/{etag}", 412)):
+        assert doors.send("GET", path, headers={"range": "bytes=4-", "if-match": tags}).status_code == status
 
 
 def test_what_still_grows_has_another_tag_each_time(doors: Doors) -> None:
