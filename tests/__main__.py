@@ -1,7 +1,7 @@
-"""``python -m tests [faults]``: all tests, or the fault tests, in runs side by side.
+"""``python -m tests [faults]``: all tests, or the fault tests, two runs of them side by side.
 
-They wait more than they compute. Each but the first run has services of its own to kill, and its output is shown when
-it has ended.
+They wait more than they compute. The second run has services of its own to kill, and its output is shown when it has
+ended.
 """
 
 from __future__ import annotations
@@ -10,10 +10,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from stack.paths import default_state_dir
@@ -21,20 +17,12 @@ from stack.paths import default_state_dir
 FAULTS = "tests/faults"
 #: About half of the fault tests, by the time that they take.
 HALF = [f"{FAULTS}/test_{name}.py" for name in ("kills", "stops", "shutdown", "handlers")]
-OTHER_HALF = [FAULTS, *[f"--ignore={file}" for file in HALF]]
-#: By name, what each run is given.
-RUNS = {
-    "all": (["tests", f"--ignore={FAULTS}"], OTHER_HALF, HALF),
-    "faults": (OTHER_HALF, HALF),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Beside:
-    """A run whose output goes to a log."""
-
-    process: subprocess.Popen[bytes]
-    log: Path
+FAULTS_PAIR = ([FAULTS, *[f"--ignore={file}" for file in HALF]], HALF)
+#: And of the others.
+PROTOCOL = "tests/protocol"
+OTHERS_PAIR = (["tests", f"--ignore={FAULTS}", f"--ignore={PROTOCOL}"], [PROTOCOL])
+#: By name, the pairs of runs, one after the other, and what each run is given.
+RUNS = {"all": (FAULTS_PAIR, OTHERS_PAIR), "faults": (FAULTS_PAIR,)}
 
 
 def main(name: str = "all") -> int:
@@ -42,38 +30,33 @@ def main(name: str = "all") -> int:
     if name not in RUNS:
         _say(f"no runs '{name}'; there are: {', '.join(RUNS)}")
         return 2
-    shown, *others = RUNS[name]
     began = time.monotonic()
-    with ExitStack() as stack:
-        beside = [stack.enter_context(_beside(number, args)) for number, args in enumerate(others, 1)]
-        with _started(*shown) as first:
-            first.wait()
-        codes = [first.returncode]
-        for run in beside:
-            _say(f"==> beside that ran, and goes on until it has ended: {run.log}")
-            codes.append(run.process.wait())
-            _say(run.log.read_text())
-    passed = not any(codes)
+    results = [_passed(*pair) for pair in RUNS[name]]
+    passed = all(results)
     _say(f"==> {'passed' if passed else 'FAILED'} in {time.monotonic() - began:.0f} s")
     return 0 if passed else 1
 
 
-@contextmanager
-def _beside(number: int, args: list[str]) -> Iterator[Beside]:
-    """A run with services of its own, which are stopped after it."""
-    state_dir = default_state_dir() / f"beside-{number}"
+def _passed(shown: list[str], beside: list[str]) -> bool:
+    """Whether all tests of the two runs have passed."""
+    state_dir = default_state_dir() / "beside"
     env = {**os.environ, "A2A_STATE_DIR": str(state_dir)}
     services = [sys.executable, "-m", "stack", "services"]
     subprocess.run(services, env=env, check=True, stdout=subprocess.DEVNULL)
+    log = state_dir / "tests.log"
     try:
-        log = state_dir / "tests.log"
-        with log.open("wb") as output, _started(*args, env=env, stdout=output, stderr=output) as process:
+        with log.open("wb") as output, _started(*beside, env=env, stdout=output, stderr=output) as second:
             try:
-                yield Beside(process, log)
+                with _started(*shown) as first:
+                    first.wait()
+                _say(f"==> that was the first run; the second, beside it, writes to {log}")
+                second.wait()
             finally:
-                process.terminate()
+                second.terminate()
     finally:
         subprocess.run([*services, "--stop"], env=env, check=False, stdout=subprocess.DEVNULL)
+    _say(log.read_text())
+    return first.returncode == second.returncode == 0
 
 
 def _started(*args: str, **options: Any) -> subprocess.Popen[bytes]:

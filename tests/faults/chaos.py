@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from stack import Services, StackError
 from tests.faults.broker import Broker
 from tests.faults.load import Load
-from tests.faults.processes import Second, family, stopped
+from tests.faults.processes import BUSY, Second, family, stopped
 from tests.live import wait_for
 
 LANES = ("worker-cpu", "worker-io")
@@ -28,12 +28,6 @@ OTHERS = ("web", "dispatcher", "worker-system", "beat")
 SERVERS = ("postgresql", "redis", "rabbitmq")
 PAUSE_S = 0.5
 REPEATS = 100
-
-
-BUSY = """
-SELECT attempt.pid FROM tasks_app_taskattempt attempt JOIN tasks_app_task task ON task.lease_id = attempt.id
-JOIN tasks_app_worker worker ON worker.name = attempt.worker WHERE worker.pid = %s ORDER BY attempt.claimed_at DESC
-"""
 
 
 @dataclass(frozen=True, slots=True)

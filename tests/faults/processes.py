@@ -47,6 +47,21 @@ def is_gone(pid: int) -> bool:
         return True
 
 
+def kill_busy(live: Live, name: str) -> None:
+    """Kills a lane's worker while it runs something, which cannot end between the look and the kill."""
+    pid = live.stack.pid(name)
+
+    def killed() -> bool:
+        with stopped(family(pid)):
+            # What it had sent to the database before it was stopped is waited for.
+            busy = bool(live.sql(f"{BUSY} FOR UPDATE OF task", pid))
+            if busy:
+                live.stack.kill(name)
+        return busy
+
+    wait_for(killed, what=f"{name} runs something")
+
+
 class Second:
     """A second process beside one of the stack's: the same line of the Procfile, in the same environment."""
 
@@ -119,6 +134,11 @@ def every_slot_works(live: Live) -> None:
     wait_for(lambda: not live.sql(HELD), timeout_s=30, what="nothing is running, admitted or unreleased")
 
 
+#: What a worker runs: the processes, the youngest attempt's first.
+BUSY = """
+SELECT attempt.pid FROM tasks_app_taskattempt attempt JOIN tasks_app_task task ON task.lease_id = attempt.id
+JOIN tasks_app_worker worker ON worker.name = attempt.worker WHERE worker.pid = %s ORDER BY attempt.claimed_at DESC
+"""
 SLOTS = """
 SELECT lane, slots FROM tasks_app_worker
 WHERE pid = ANY(%s) AND state = 'online' AND heartbeat_at > now() - interval '3 seconds'

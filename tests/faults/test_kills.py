@@ -12,7 +12,7 @@ import signal
 import pytest
 
 from tests.faults.load import Load, timed
-from tests.faults.processes import every_slot_works, is_gone, put_back, second
+from tests.faults.processes import every_slot_works, is_gone, kill_busy, put_back, second
 from tests.live import TIMES, Live, wait_for
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(240)]
@@ -32,7 +32,7 @@ def test_the_tasks_of_a_killed_worker_run_again_with_the_cause_on_record(live: L
     """Once, though two beats ask for it."""
     with second(live, "beat") as beat:
         load.under_way()
-        live.stack.kill(name)
+        kill_busy(live, name)
         live.stack.start_process(name)
         load.ends_well()
         assert beat.pid, beat.log
