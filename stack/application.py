@@ -213,9 +213,12 @@ class Stack:
             self._say(f"{server.name:<11} ready in {time.monotonic() - started:.1f} s")
 
     def _prepare(self, env: Mapping[str, str]) -> None:
-        """Their output is kept in the log `prepare`; it is shown when a command fails."""
+        """Their output is kept in the log `prepare`; it is shown when a command fails.
+
+        Stacks of one checkout that start at once do this in turn: they collect static files into the same folder.
+        """
         log = self.supervisor.log_file("prepare")
-        with log.open("wb") as output:
+        with locked(self.root / ".a2a" / "prepare"), log.open("wb") as output:
             for command in self._prepare_commands:
                 started = time.monotonic()
                 done = subprocess.run(

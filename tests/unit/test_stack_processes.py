@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
@@ -258,3 +259,22 @@ def test_below_a_closed_home_the_data_live_outside_and_reset_removes_them(app: P
     stack.stop()
     reset(app / ".a2a", everything=True)
     assert not room.exists()
+
+
+def test_stacks_of_one_checkout_that_start_at_once_are_prepared_in_turn(app: Path) -> None:
+    """They collect static files into one folder."""
+    (app / "alone.py").write_text(
+        "import os, time\nos.close(os.open('alone', os.O_CREAT | os.O_EXCL))\ntime.sleep(0.3)\nos.unlink('alone')\n"
+    )
+    states = [app / ".a2a", app / "other"]
+    made = [
+        Stack(state, root=app, port=0, processes=["web"], embedded=False, prepare=[["alone.py"]]) for state in states
+    ]
+    try:
+        with ThreadPoolExecutor(len(made)) as pool:
+            for started in [pool.submit(stack.start) for stack in made]:
+                started.result()
+    finally:
+        for stack in made:
+            stack.stop()
+        reset(states[1], everything=True)
