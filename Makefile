@@ -55,7 +55,7 @@ browser: ## install Chromium for the browser tests, where there is none
 	  apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; }
 
 test: .venv/.dev check browser services ## everything: checks, then all tests against real services
-	@echo "==> all tests (about ten minutes)"
+	@echo "==> all tests (about twelve minutes)"
 	@status=0; python -m $(if $(TEST_ARGS),pytest $(TEST_ARGS),tests) || status=$$?; python -m stack services --stop; exit $$status
 
 test-fast: .venv/.dev services ## the tests that need no broker, in seconds
