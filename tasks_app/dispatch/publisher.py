@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from celery import Celery
@@ -32,6 +32,7 @@ class Publisher:
 
     def __init__(self, app: Celery) -> None:
         self._app = app
+        self._is_amqp = kind(app.conf.broker_write_url) == AMQP
         self._connection: Any = None
         self._producer: Any = None
         self._made: dict[Lane, Any] = {}
@@ -47,27 +48,29 @@ class Publisher:
         So a broker that has restarted is made ready for workers, who cannot begin before. Raises
         :class:`PublishFailed`, then for a while does nothing.
         """
-        if kind(self._app.conf.broker_write_url) != AMQP or time.monotonic() < self._retry_at:
+        if not self._is_amqp or time.monotonic() < self._retry_at:
             return
-        try:
+        with self._failing():
             self._opened()
             self._connection.heartbeat_check()
             with contextlib.suppress(TimeoutError):
                 self._connection.drain_events(timeout=0)
-        except Exception as error:
-            self.close()
-            self._retry_at = time.monotonic() + RETRY_S
-            raise PublishFailed(f"{type(error).__name__}: {error}") from error
 
     def publish(self, hints: Sequence[Hint]) -> None:
         """Hands the hints to the broker. Raises :class:`PublishFailed`; then some may have been taken."""
-        try:
+        with self._failing():
             producer = self._opened()
             # One round trip for all of them where the transport can (Redis); elsewhere it changes nothing.
             with producer.batch():
                 for hint in hints:
                     self._send(producer, hint)
             self._wait_for_confirms()
+
+    @contextlib.contextmanager
+    def _failing(self) -> Iterator[None]:
+        """Whatever goes wrong, the connection is dropped, and it is a :class:`PublishFailed`."""
+        try:
+            yield
         except Exception as error:
             self.close()
             self._retry_at = time.monotonic() + RETRY_S
@@ -88,22 +91,19 @@ class Publisher:
             channel = self._connection.default_channel
             self._declare(channel)
             self._confirmed = self._sent = self._refused = 0
-            if self._is_amqp():
+            if self._is_amqp:
                 channel.confirm_select()
                 channel.events["basic_ack"].add(self._on_ack)
                 channel.events["basic_nack"].add(self._on_nack)
             self._producer = Producer(channel, serializer="json", auto_declare=False)
         return self._producer
 
-    def _is_amqp(self) -> bool:
-        return bool(self._connection.transport.driver_type == "amqp")
-
     def _declare(self, channel: Any) -> None:
         named = [*self._app.amqp.queues.values(), self._app.conf.a2a_dead_queue]
         for queue in named:
             if queue is not None:
                 queue(channel).declare()
-        if self._is_amqp():
+        if self._is_amqp:
             # Not the dead letters: nobody publishes those again.
             self._probe.look(channel, list(self._app.amqp.queues.values()))
 
@@ -141,7 +141,7 @@ class Publisher:
         self._refused += 1
 
     def _wait_for_confirms(self) -> None:
-        if not self._is_amqp():
+        if not self._is_amqp:
             return
         deadline = time.monotonic() + CONFIRM_TIMEOUT_S
         while self._confirmed < self._sent:
