@@ -45,7 +45,7 @@ from tasks_app.agents import AgentSpec
 from tasks_app.authentication import Caller, check_scopes
 from tasks_app.engine import FollowUp, NewTask
 from tasks_app.push import operations as push
-from tasks_app.push.configs import TooMany
+from tasks_app.push.configs import Full
 from tasks_app.push.values import NewPush
 from tasks_app.reads import TaskRecord, Wanted
 from tasks_app.status import AT_REST, TERMINAL, TaskStatus
@@ -352,7 +352,7 @@ async def _accept(call: Call, asked: Asked) -> Submitted | UUID:
     if isinstance(asked.item, FollowUp):
         try:
             return intake.delivered(await web().deliver(asked.item, asked.webhook)).task_id
-        except TooMany:
+        except Full:
             raise push.full("configuration.taskPushNotificationConfig") from None
     created = intake.accepted(await web().submit(asked.item), call.caller)
     if created.repeated:

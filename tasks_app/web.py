@@ -90,7 +90,7 @@ class Web:
         """Hands a message to its task: when this returns it is in PostgreSQL, or refused as the result says.
 
         With ``push``, a config for the task's events from this one on, which stands only if the message does. Raises
-        :class:`tasks_app.push.configs.TooMany`.
+        :class:`tasks_app.push.configs.Full`.
         """
         if push is None:
             (done,) = await self.read(engine.deliver, [item])

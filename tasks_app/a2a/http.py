@@ -115,10 +115,12 @@ def cached(request: Request, body: bytes, *, etag: str, max_age_s: int) -> Respo
     return Response(body, media_type="application/json", headers=headers)
 
 
-def names(tags: list[str], etag: str) -> bool:
-    """Whether these values of If-None-Match name the tag, compared weakly."""
-    wanted = {tag.strip().removeprefix("W/") for tag in ",".join(tags).split(",")}
-    return etag.removeprefix("W/") in wanted or "*" in wanted
+def names(tags: list[str], etag: str, *, strongly: bool = False) -> bool:
+    """Whether these values of If-None-Match, or of If-Match, which compares ``strongly``, name this strong tag."""
+    wanted = {tag.strip() for tag in ",".join(tags).split(",")}
+    if not strongly:
+        wanted = {tag.removeprefix("W/") for tag in wanted}
+    return etag in wanted or "*" in wanted
 
 
 def _has_it(request: Request, etag: str) -> bool:

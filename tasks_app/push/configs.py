@@ -42,8 +42,8 @@ WHERE task_id = %(task_id)s AND config_id > %(after)s ORDER BY config_id LIMIT %
 DELETE = "DELETE FROM tasks_app_pushconfig WHERE task_id = %(task_id)s AND config_id = %(config_id)s"
 
 
-class Full:
-    """What :func:`create` returns where the task has as many configs as it may."""
+class Full(Exception):
+    """The task has as many configs as it may: what :func:`create` returns then, and :func:`deliver_with` raises."""
 
 
 @transactional
@@ -76,13 +76,9 @@ def create(
     return Push(task_id=task_id, config_id=push.config_id, url=push.url, scheme=push.scheme)
 
 
-class TooMany(Exception):
-    """The task has as many configs as it may: the message that brought one more is undone."""
-
-
 @transactional
 def deliver_with(push: NewPush, item: FollowUp, *, most: int) -> Steps[Delivered]:
-    """Delivers the message, and makes a config that begins with its event; or does neither. Raises :class:`TooMany`.
+    """Delivers the message, and makes a config that begins with its event; or does neither. Raises :class:`Full`.
 
     A message that comes again has its config already: one that has no id of the client's would be another each time.
     """
@@ -92,7 +88,7 @@ def deliver_with(push: NewPush, item: FollowUp, *, most: int) -> Steps[Delivered
     since = None if delivered.repeated else delivered.generation
     made = yield from create(item.task_id, push, client_id=item.client_id, agent=item.agent, most=most, since=since)
     if isinstance(made, Full):
-        raise TooMany
+        raise made
     return delivered
 
 
