@@ -116,11 +116,16 @@ def cached(request: Request, body: bytes, *, etag: str, max_age_s: int) -> Respo
 
 
 def names(tags: list[str], etag: str, *, strongly: bool = False) -> bool:
-    """Whether these values of If-None-Match, or of If-Match, which compares ``strongly``, name this strong tag."""
+    """Whether these values of If-None-Match, or of If-Match, which compares ``strongly``, name this tag.
+
+    Strongly, a weak tag is named by none (RFC 9110, section 8.8.3.2).
+    """
     wanted = {tag.strip() for tag in ",".join(tags).split(",")}
-    if not strongly:
-        wanted = {tag.removeprefix("W/") for tag in wanted}
-    return etag in wanted or "*" in wanted
+    if "*" in wanted:
+        return True
+    if strongly:
+        return etag in wanted and not etag.startswith("W/")
+    return etag.removeprefix("W/") in {tag.removeprefix("W/") for tag in wanted}
 
 
 def _has_it(request: Request, etag: str) -> bool:
