@@ -66,18 +66,21 @@ class _Health:
 _health = _Health()
 
 
-def check(caller: Caller) -> None:
-    """Counts a submit. Raises :class:`ResourceExhaustedError` if it is one too many, which is not counted."""
+def check(caller: Caller, count: int = 1) -> None:
+    """Counts a submit of so many tasks. Raises :class:`ResourceExhaustedError` if it is too many, which is not counted.
+
+    One of more than a window holds needs a window of its own.
+    """
     if caller.submit_rate_per_s is None:
         return
     item = _item(caller.submit_rate_per_s)
     if _health.asks():
         try:
-            _hit(_shared(settings.REDIS_URL), item, caller)
+            _hit(_shared(settings.REDIS_URL), item, caller, count)
             return
         except _FAILURES as error:
             _health.failed(error)
-    _hit(_local(), item, caller)
+    _hit(_local(), item, caller, count)
 
 
 class AsyncThrottle:
@@ -155,8 +158,8 @@ def _item(rate_per_s: float) -> RateLimitItem:
     return RateLimitItemPerSecond(amount, seconds, namespace="submit")
 
 
-def _hit(limiter: RateLimiter, item: RateLimitItem, caller: Caller) -> None:
-    if not limiter.hit(item, _key(caller)):
+def _hit(limiter: RateLimiter, item: RateLimitItem, caller: Caller, count: int = 1) -> None:
+    if not limiter.hit(item, _key(caller), cost=min(count, item.amount)):
         raise _refusal(item, limiter.get_window_stats(item, _key(caller)).reset_time)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from celery import shared_task
 from django.db import Error, connection
 
-from tasks_app import retention
+from tasks_app import engine, retention
 from tasks_app.agents import AgentError, Snooze, TurnEnd
 from tasks_app.dispatch.loop import sweep
 from tasks_app.dispatch.queues import JOB_NAMES
@@ -61,10 +61,11 @@ def prune() -> int:
 
 @shared_task(name="a2a.push")
 def push() -> int:
-    """Beat's sweep over notifications; how many configs had their turn."""
+    """Beat's sweep over batches, of which some are complete, and notifications; how many configs had their turn."""
     from workers.push import deliver  # only worker-system sends: the others do without its libraries
 
     with _reconnecting():
+        engine.run(engine.settle)
         return deliver(leaving)
 
 

@@ -20,6 +20,7 @@ PARAMETERS = [
     OpenApiParameter("priority", enum=Priority.labels),
     OpenApiParameter("agent"),
     OpenApiParameter("context_id"),
+    OpenApiParameter("batch_id", description="Of the tasks of a batch those that were not run again."),
     OpenApiParameter(
         DEAD_LETTERS,
         enum=["true"],
@@ -48,6 +49,11 @@ def filtered(tasks: QuerySet[Task], params: Mapping[str, str]) -> QuerySet[Task]
             if parse.has_nul(params[name]):
                 raise invalid(name, "may not hold NUL characters")
             tasks = tasks.filter(**{name: params[name]})
+    if "batch_id" in params:
+        batch_id = parse.uuid(params["batch_id"])
+        if batch_id is None:
+            raise invalid("batch_id", "is no batch's id")
+        tasks = tasks.filter(batch=batch_id, batch_index__isnull=False)
     if DEAD_LETTERS in params:
         if params[DEAD_LETTERS] != "true":
             raise invalid(DEAD_LETTERS, "must be true")

@@ -124,6 +124,7 @@ class TaskSerializer(serializers.ModelSerializer[Task]):
     priority = serializers.CharField(source="get_priority_display")
     client = serializers.CharField(source="client.name")
     method = serializers.CharField()
+    batch_id = serializers.UUIDField(allow_null=True)
     rerun_of = serializers.UUIDField(source="rerun_of_id", allow_null=True)
     parameters = serializers.JSONField()
     resources = serializers.JSONField()
@@ -143,6 +144,7 @@ class TaskSerializer(serializers.ModelSerializer[Task]):
             "error",
             "context_id",
             "batch_id",
+            "batch_index",
             "rerun_of",
             "parameters",
             "resources",

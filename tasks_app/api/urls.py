@@ -2,8 +2,10 @@
 
 from rest_framework.routers import SimpleRouter
 
+from tasks_app.api.batches import BatchViewSet
 from tasks_app.api.views import TaskViewSet
 
 router = SimpleRouter()
 router.register("tasks", TaskViewSet, basename="task")
+router.register("batches", BatchViewSet, basename="batch")
 urlpatterns = router.urls

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from uuid import uuid4
 
 from a2a.types import Message
 from django.db.models import QuerySet
@@ -15,8 +14,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ReadOnlyModelViewSet
 
-from tasks_app import agents, control, engine, intake, metrics, throttle
-from tasks_app.a2a import extension, parse
+from tasks_app import control, engine, intake, metrics, reruns, throttle
+from tasks_app.a2a import extension
 from tasks_app.a2a.errors import TaskNotCancelableError, TaskNotFoundError, UnsupportedOperationError, invalid
 from tasks_app.api.filters import PARAMETERS, filtered
 from tasks_app.api.schema import errors
@@ -27,44 +26,13 @@ from tasks_app.api.serializers import (
     TaskDetailSerializer,
     TaskSerializer,
 )
-from tasks_app.authentication import Caller, check_scopes
-from tasks_app.engine import Created, NewTask
+from tasks_app.authentication import Caller
+from tasks_app.engine import Created
 from tasks_app.models import Task
-from tasks_app.status import TERMINAL
+from tasks_app.submissions import said, submission
 from tasks_app.wakeups import accepted, arrived, bell, delivered
 
-FIELDS = ("agent", "message", "metadata", *extension.FIELDS)
 CHANGEABLE = ("priority", "run_after")
-
-
-def submission(data: Any, caller: Caller) -> NewTask:
-    """The task that a body asks for. Raises A2AError naming the field that is unknown, missing or wrong."""
-    if not isinstance(data, Mapping):
-        raise invalid("body", "must be a JSON object")
-    unknown = sorted(set(data) - set(FIELDS))
-    if unknown:
-        raise invalid(unknown[0], f"unknown; there are: {', '.join(FIELDS)}")
-    spec = intake.agent_named(data.get("agent"))
-    message = said(data)
-    if message.task_id:
-        raise invalid("message.taskId", f"a message to a task goes to /api/v1/tasks/{message.task_id[:40]}/messages/")
-    return intake.new_task(
-        caller=caller,
-        spec=spec,
-        message=message,
-        options=extension.parse({name: data[name] for name in extension.FIELDS if name in data}, path=""),
-        metadata=parse.json_object(data.get("metadata"), path="metadata"),
-        method="tasks.create",
-    )
-
-
-def said(data: Mapping[str, Any]) -> Message:
-    """The message of a body. Over REST it is the client's, and has an id of ours if it brings none."""
-    message = data.get("message")
-    if isinstance(message, Mapping):
-        named = {} if "message_id" in message else {"messageId": str(uuid4())}
-        message = {**named, "role": "ROLE_USER", **message}
-    return parse.message(message, path="message")
 
 
 def change(data: Any) -> dict[str, Any]:
@@ -113,12 +81,14 @@ class TaskViewSet(ReadOnlyModelViewSet[Task]):
     )
     def create(self, request: Request) -> Response:
         """Accepts a task: 201 and the task, which is durable by then; 200 if the same message had made it before."""
-        item = submission(request.data, self._caller)
+        item = submission(request.data, self._caller, method="tasks.create")
         throttle.check(self._caller)
         verb = engine.create if item.max_queued is None else engine.create_within
         created = engine.run(verb, [item])[0]
         metrics.created([item], [created])
-        return self._made(intake.accepted(created, self._caller))
+        made = self._made(intake.accepted(created, self._caller))
+        bell.ring(accepted([item]))
+        return made
 
     @extend_schema(request=ChangeSerializer, responses={200: TaskDetailSerializer, **errors(400, 404, 409)})
     def partial_update(self, request: Request, pk: str) -> Response:
@@ -159,22 +129,9 @@ class TaskViewSet(ReadOnlyModelViewSet[Task]):
     def rerun(self, request: Request, pk: str) -> Response:
         """Makes a new task of one that has ended: 201 and the new task, 409 if it has not ended."""
         task = self.get_object()
-        lanes = {name: spec.lane for name, spec in agents.registered().items()}
-        if task.status not in TERMINAL:
-            raise UnsupportedOperationError(f"task {task.id} is {task.status}; only what has ended can be run again")
-        if task.agent not in lanes:
-            raise UnsupportedOperationError(f"task {task.id} cannot be run again: there is no agent '{task.agent}' now")
-        skill = extension.skill_of(Message.FromString(bytes(task.request.message)))
-        try:
-            check_scopes(self._caller, agents.get(task.agent), skill, write=True)
-        except agents.UnknownSkill as error:
-            raise UnsupportedOperationError(f"task {task.id} cannot be run again: {error}") from error
-        throttle.check(self._caller)
-        created = engine.run(engine.rerun, [task.id], lanes=lanes, max_queued=self._caller.max_queued)
+        created = reruns.rerun([task], self._caller)
         if not created:
             raise TaskNotFoundError(f"no task '{task.id}'")
-        intake.accepted(created[0], self._caller)
-        metrics.created([Task.objects.get(id=created[0].task_id)], created)
         return self._made(created[0])
 
     @extend_schema(request=None, responses={200: TaskDetailSerializer, **errors(404, 409)})
@@ -193,7 +150,6 @@ class TaskViewSet(ReadOnlyModelViewSet[Task]):
 
     def _made(self, created: Created) -> Response:
         task = Task.objects.select_related("client", "request").get(id=created.task_id)
-        bell.ring(accepted([task]))
         code = status.HTTP_200_OK if created.repeated else status.HTTP_201_CREATED
         headers = {"Location": f"/api/v1/tasks/{task.id}/"}
         return Response(TaskDetailSerializer(task).data, status=code, headers=headers)

@@ -21,6 +21,8 @@ reschedule      give what is pending another priority or time
 unadmit         take back what was admitted and is paused now
 rerun           a new task from one that has ended
 judge           move circuit breakers on
+open_batch      a batch, for tasks that are created in it; find_batch, refuse, tally
+settle          complete the batches of which every task has ended
 leftovers       what handlers left elsewhere of tasks cancelled without one; left: what became of it
 prune           delete what ended long ago
 ==============  =====================================================================
@@ -28,6 +30,7 @@ prune           delete what ended long ago
 
 from tasks_app.engine.admit import Admission, Hint, admit, republish, unpublished
 from tasks_app.engine.artifacts import Kept
+from tasks_app.engine.batches import NewBatch, Opened, Tally, find_batch, open_batch, refuse, settle, tally
 from tasks_app.engine.breaker import BreakerState, judge
 from tasks_app.engine.cancel import Cancelled, request_cancel
 from tasks_app.engine.change import rerun, reschedule, unadmit
@@ -71,12 +74,15 @@ __all__ = [
     "Leftover",
     "Lost",
     "Moved",
+    "NewBatch",
     "NewTask",
     "Note",
     "Offer",
+    "Opened",
     "Record",
     "Steps",
     "Submitted",
+    "Tally",
     "Usage",
     "Write",
     "Written",
@@ -89,11 +95,14 @@ __all__ = [
     "expire",
     "extend",
     "fenced",
+    "find_batch",
     "judge",
     "left",
     "leftovers",
     "lose",
+    "open_batch",
     "prune",
+    "refuse",
     "release",
     "republish",
     "request_cancel",
@@ -101,7 +110,9 @@ __all__ = [
     "reschedule",
     "rescue",
     "run",
+    "settle",
     "sweep_is_late",
+    "tally",
     "tick",
     "unadmit",
     "unpublished",

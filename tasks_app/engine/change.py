@@ -9,6 +9,8 @@ from uuid import UUID, uuid4
 
 from a2a.types import Message
 
+from tasks_app.engine import batches
+from tasks_app.engine.batches import Place
 from tasks_app.engine.claim import decoded
 from tasks_app.engine.conditions import PENDING
 from tasks_app.engine.core import Statement, Steps, transactional
@@ -40,7 +42,7 @@ WHERE status = 'pending' AND admitted_at IS NOT NULL
 """  # noqa: S608
 ENDED = """
 SELECT task.id, task.client_id, task.agent, task.priority, task.context_id, task.timeout_s, task.max_attempts,
-       task.batch_id, request.message, request.method, request.parameters, request.metadata, request.resources,
+       request.message, request.method, request.parameters, request.metadata, request.resources,
        request.accepted_output_modes
 FROM tasks_app_task task JOIN tasks_app_taskrequest request ON request.task_id = task.id
 WHERE task.id = ANY(%(task_id)s::uuid[]) AND task.status = ANY(%(terminal)s::text[])
@@ -77,19 +79,25 @@ def unadmit(
 def rerun(task_ids: Sequence[UUID], *, lanes: dict[str, Lane], max_queued: int | None = None) -> Steps[list[Created]]:
     """Makes a new task of each of these that has ended, which names it as ``rerun_of``; what was made, in order of id.
 
+    It takes the place that the other holds in a batch.
     ``lanes`` are those of the agents there are; a task of another agent is left out, since nothing could run it.
     ``max_queued`` is how many tasks their clients may have waiting; what is more is refused, see :func:`create_within`.
     """
     params = {"task_id": sorted(task_ids), "terminal": sorted(TERMINAL)}
-    rows = yield Statement(ENDED, params)
-    items = [_again(row, lanes[row[2]], max_queued) for row in rows if row[2] in lanes]
-    if not items:
+    rows = [row for row in (yield Statement(ENDED, params)) if row[2] in lanes]
+    if not rows:
         return []
-    return (yield from (create if max_queued is None else create_within)(items))
+    places = yield from batches.vacate([row[0] for row in rows])
+    items = [_again(row, lanes[row[2]], places.get(row[0]), max_queued) for row in rows]
+    made = yield from (create if max_queued is None else create_within)(items)
+    refused = {row[0] for row, created in zip(rows, made, strict=True) if created.refused}
+    taken = {task_id: place for task_id, place in places.items() if task_id not in refused}
+    yield from batches.occupied(taken, {task_id: places[task_id] for task_id in refused.intersection(places)})
+    return made
 
 
-def _again(row: tuple[Any, ...], lane: Lane, max_queued: int | None) -> NewTask:
-    message = Message.FromString(bytes(row[8]))
+def _again(row: tuple[Any, ...], lane: Lane, place: Place | None, max_queued: int | None) -> NewTask:
+    message = Message.FromString(bytes(row[7]))
     message.message_id = f"rerun-{uuid4()}"
     return NewTask(
         client_id=row[1],
@@ -99,14 +107,15 @@ def _again(row: tuple[Any, ...], lane: Lane, max_queued: int | None) -> NewTask:
         context_id=row[4],
         timeout_s=row[5],
         max_attempts=row[6],
-        batch_id=row[7],
+        batch_id=place[0] if place else None,
+        batch_index=place[1] if place else None,
         message_id=message.message_id,
         message=message.SerializeToString(deterministic=True),
-        method=row[9],
-        parameters=decoded(row[10]),
-        metadata=decoded(row[11]),
-        needs=Resources().with_asked(decoded(row[12])),
-        accepted_output_modes=tuple(row[13]),
+        method=row[8],
+        parameters=decoded(row[9]),
+        metadata=decoded(row[10]),
+        needs=Resources().with_asked(decoded(row[11])),
+        accepted_output_modes=tuple(row[12]),
         max_queued=max_queued,
         rerun_of=row[0],
     )

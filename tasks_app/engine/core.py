@@ -38,6 +38,11 @@ ATTEMPTS = 5
 BACKOFF_S = 0.01
 
 
+def is_retryable(error: OperationalError) -> bool:
+    """Whether PostgreSQL undid a transaction of Django's, so that the same may simply be tried again."""
+    return getattr(error.__cause__, "sqlstate", None) in RETRYABLE
+
+
 _NAMED = re.compile(r"%\((\w+)\)s")
 
 
@@ -83,9 +88,7 @@ def run(verb: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
                     cursor.execute(*_prepared(statement), prepare=True)
                     rows = cursor.fetchall() if cursor.description else []
         except OperationalError as error:
-            if getattr(error.__cause__, "sqlstate", None) not in RETRYABLE or attempt == ATTEMPTS:
-                raise
-            if connection.in_atomic_block:
+            if not is_retryable(error) or attempt == ATTEMPTS or connection.in_atomic_block:
                 raise
             time.sleep(BACKOFF_S * attempt)
     raise AssertionError("unreachable")

@@ -30,7 +30,8 @@ class NewTask:
     for which its agent has a default: a repeat stays one when the agent's declaration changes. ``needs`` is what it
     asked for and what its agent declares. ``accepted_output_modes`` are the media types that its client takes as an
     answer; empty if it did not say. ``max_queued`` is how many of its client's tasks may wait. ``push`` is where its
-    events are sent, from the first on. The id is made here, so that a repeat after a lost connection is the same task.
+    events are sent, from the first on. ``batch_index`` is its place in the batch. The id is made here, so that a repeat
+    after a lost connection is the same task.
     """
 
     client_id: int
@@ -52,6 +53,7 @@ class NewTask:
     max_attempts: int
     run_after: datetime | None = None
     batch_id: UUID | None = None
+    batch_index: int | None = None
     rerun_of: UUID | None = None
     push: NewPush | None = None
     id: UUID = field(default_factory=uuid_utils.compat.uuid7)
@@ -102,12 +104,12 @@ WITH item AS (
         %(id)s::uuid[], %(client_id)s::bigint[], %(agent)s::text[], %(lane)s::text[], %(priority)s::smallint[],
         %(context_id)s::text[], %(message_id)s::text[], %(digest)s::bytea[], %(method)s::text[], %(message)s::bytea[],
         %(parameters)s::jsonb[], %(metadata)s::jsonb[], %(resources)s::jsonb[], %(timeout_s)s::float8[],
-        %(max_attempts)s::smallint[], %(run_after)s::timestamptz[], %(batch_id)s::uuid[], %(rerun_of)s::uuid[],
-        %(memory_mb)s::int[], %(cores)s::float8[], %(disk_mb)s::int[], %(start_deadline_s)s::float8[],
-        %(accepted_output_modes)s::text[]
+        %(max_attempts)s::smallint[], %(run_after)s::timestamptz[], %(batch_id)s::uuid[],
+        %(batch_index)s::int[], %(rerun_of)s::uuid[], %(memory_mb)s::int[], %(cores)s::float8[], %(disk_mb)s::int[],
+        %(start_deadline_s)s::float8[], %(accepted_output_modes)s::text[]
     ) AS item(id, client_id, agent, lane, priority, context_id, message_id, digest, method, message, parameters,
-              metadata, resources, timeout_s, max_attempts, run_after, batch_id, rerun_of, memory_mb, cores, disk_mb,
-              start_deadline_s, accepted_output_modes)
+              metadata, resources, timeout_s, max_attempts, run_after, batch_id, batch_index, rerun_of, memory_mb,
+              cores, disk_mb, start_deadline_s, accepted_output_modes)
 ), request AS (
     INSERT INTO tasks_app_taskrequest
         (task_id, client_id, agent, message_id, digest, method, message, parameters, metadata, resources,
@@ -119,11 +121,11 @@ WITH item AS (
     RETURNING task_id
 ), task AS (
     INSERT INTO tasks_app_task
-        (id, client_id, agent, lane, priority, context_id, batch_id, rerun_of_id, status, progress, attempt,
-         max_attempts, epoch, generation, run_after, publishes, memory_mb, cores, disk_mb, timeout_s,
+        (id, client_id, agent, lane, priority, context_id, batch_id, batch_index, rerun_of_id, status, progress,
+         attempt, max_attempts, epoch, generation, run_after, publishes, memory_mb, cores, disk_mb, timeout_s,
          start_deadline_at, status_at, created_at, updated_at)
-    SELECT item.id, item.client_id, agent, lane, priority, context_id, batch_id, rerun_of, 'pending', 0, 0,
-           max_attempts, 0, 1, GREATEST(run_after, now()), 0, memory_mb, cores, disk_mb, timeout_s,
+    SELECT item.id, item.client_id, agent, lane, priority, context_id, batch_id, batch_index, rerun_of, 'pending', 0,
+           0, max_attempts, 0, 1, GREATEST(run_after, now()), 0, memory_mb, cores, disk_mb, timeout_s,
            GREATEST(run_after, now()) + start_deadline_s * interval '1 second', now(), now(), now()
     FROM item JOIN request ON request.task_id = item.id
     RETURNING id, created_at
@@ -238,7 +240,7 @@ def _find(items: Sequence[NewTask]) -> Steps[dict[UUID, Created]]:
 
 _PLAIN = [
     *("id", "client_id", "agent", "context_id", "message_id", "method", "message", "timeout_s", "max_attempts"),
-    *("run_after", "batch_id", "rerun_of", "start_deadline_s"),
+    *("run_after", "batch_id", "batch_index", "rerun_of", "start_deadline_s"),
 ]
 
 

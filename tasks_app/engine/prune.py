@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from uuid import UUID
 
+from tasks_app.engine import batches
 from tasks_app.engine.core import Statement, Steps, transactional
 from tasks_app.status import TaskStatus
 
@@ -32,7 +33,13 @@ attempt AS (DELETE FROM tasks_app_taskattempt WHERE task_id = ANY(%(task_id)s::u
 delivery AS (DELETE FROM tasks_app_pushdelivery WHERE task_id = ANY(%(task_id)s::uuid[])),
 push AS (DELETE FROM tasks_app_pushconfig WHERE task_id = ANY(%(task_id)s::uuid[])),
 request AS (DELETE FROM tasks_app_taskrequest WHERE task_id = ANY(%(task_id)s::uuid[]))
-DELETE FROM tasks_app_task WHERE id = ANY(%(task_id)s::uuid[]) RETURNING id
+DELETE FROM tasks_app_task WHERE id = ANY(%(task_id)s::uuid[])
+"""
+# After the batches were locked, in statements of their own: of two sweeps the second sees what the first has deleted.
+EMPTY = """
+DELETE FROM tasks_app_batch batch
+WHERE id = ANY(%(id)s::uuid[]) AND completed_at IS NOT NULL
+  AND NOT EXISTS (SELECT FROM tasks_app_task WHERE batch_id = batch.id)
 """
 
 
@@ -40,11 +47,14 @@ DELETE FROM tasks_app_task WHERE id = ANY(%(task_id)s::uuid[]) RETURNING id
 def prune(keep_s: Mapping[TaskStatus, float], *, limit: int = 500) -> Steps[list[UUID]]:
     """Deletes up to ``limit`` tasks that ended longer ago than ``keep_s`` of their state says; their ids.
 
-    A state that is not named is kept for ever.
+    A state that is not named is kept for ever. A batch goes with its last task.
     """
     params = {"status": [status.value for status in keep_s], "age_s": list(keep_s.values()), "limit": limit}
     task_ids = [row[0] for row in (yield Statement(PICK, params))]
     if task_ids:
         yield Statement(FORGET, {"task_id": task_ids})
+        batch_ids = [row[0] for row in (yield Statement(batches.LOCK, {"task_id": task_ids}))]
         yield Statement(DELETE, {"task_id": task_ids})
+        if batch_ids:
+            yield Statement(EMPTY, {"id": batch_ids})
     return task_ids

@@ -2,6 +2,7 @@
 
 from tasks_app.models.api_key import ApiKey
 from tasks_app.models.attempt import BREAKER_FAILURES, Outcome, TaskAttempt
+from tasks_app.models.batch import Batch
 from tasks_app.models.checkpoint import Checkpoint
 from tasks_app.models.client import Client
 from tasks_app.models.control import Breaker, QueueControl
@@ -14,6 +15,7 @@ from tasks_app.models.worker import SweepTick, Worker
 __all__ = [
     "BREAKER_FAILURES",
     "ApiKey",
+    "Batch",
     "Breaker",
     "Checkpoint",
     "Client",

@@ -9,6 +9,7 @@ from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
+from tasks_app.models.batch import Batch
 from tasks_app.models.client import Client
 from tasks_app.status import INTERRUPTED, TERMINAL, Lane, Priority, TaskStatus
 
@@ -35,7 +36,11 @@ class Task(models.Model):
     lane = models.CharField(max_length=8, choices=Lane.choices)
     priority = models.SmallIntegerField(choices=Priority.choices, default=Priority.NORMAL)
     context_id = models.CharField(max_length=128)
-    batch_id = models.UUIDField(null=True, blank=True)
+    batch = models.ForeignKey(
+        Batch, null=True, blank=True, on_delete=models.PROTECT, related_name="tasks", db_index=False
+    )
+    #: Its place in the batch, which is that of its item in the request; null once a rerun of it has taken the place.
+    batch_index = models.IntegerField(null=True, editable=False)
     rerun_of = models.ForeignKey(
         "self", null=True, blank=True, on_delete=models.SET_NULL, related_name="reruns", db_index=False
     )
@@ -134,7 +139,11 @@ class Task(models.Model):
             # For ListTasks: a client's tasks of an agent and a state, what changed last first (A2A 1.0, section 3.1.4).
             models.Index("client", "agent", "status", F("status_at").desc(), F("id").desc(), name="task_list_idx"),
             models.Index("client", "context_id", name="task_context_idx"),
-            models.Index("batch_id", name="task_batch_idx", condition=Q(batch_id__isnull=False)),
+            models.Index(
+                "batch",
+                name="task_batch_open_idx",
+                condition=Q(batch_index__isnull=False, completed_at__isnull=True),
+            ),
             models.Index("rerun_of", name="task_rerun_idx", condition=Q(rerun_of__isnull=False)),
         ]
         constraints = [
@@ -164,6 +173,13 @@ class Task(models.Model):
                 name="task_input_expires_only_interrupted",
                 condition=Q(input_expires_at__isnull=True)
                 | Q(status__in=[TaskStatus.INPUT_REQUIRED, TaskStatus.AUTH_REQUIRED]),
+            ),
+            models.UniqueConstraint(
+                fields=["batch", "batch_index"], name="task_batch_place_once", condition=Q(batch__isnull=False)
+            ),
+            models.CheckConstraint(
+                name="task_batch_place_in_batch",
+                condition=Q(batch_index__isnull=True) | Q(batch__isnull=False, batch_index__gte=0),
             ),
             models.CheckConstraint(name="task_cores_not_negative", condition=Q(cores__gte=0.0)),
             models.CheckConstraint(

@@ -9,8 +9,10 @@ from drf_spectacular.drainage import GENERATOR_STATS
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.validation import validate_schema
 
+from tasks_app import batches
 from tasks_app.a2a import extension
-from tasks_app.api.views import CHANGEABLE, FIELDS
+from tasks_app.api.views import CHANGEABLE
+from tasks_app.submissions import FIELDS
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +29,13 @@ def test_it_is_valid_openapi(schema: dict[str, Any]) -> None:
 
 def test_every_call_is_there_with_the_errors_it_gives(schema: dict[str, Any]) -> None:
     calls = {(method, path): call for path, calls in schema["paths"].items() for method, call in calls.items()}
-    tasks = "/api/v1/tasks/"
+    tasks, batches = "/api/v1/tasks/", "/api/v1/batches/"
     assert {call: set(what["responses"]) for call, what in calls.items()} == {
+        ("get", batches): {"200", "400"},
+        ("post", batches): {"200", "201", "400", "429"},
+        ("get", f"{batches}{{id}}/"): {"200", "404"},
+        ("post", f"{batches}{{id}}/cancel/"): {"200", "404", "409"},
+        ("post", f"{batches}{{id}}/rerun/"): {"200", "404", "409", "429"},
         ("get", tasks): {"200", "400"},
         ("post", tasks): {"200", "201", "400", "415", "429"},
         ("get", f"{tasks}{{id}}/"): {"200"},
@@ -47,6 +54,7 @@ def test_every_call_is_there_with_the_errors_it_gives(schema: dict[str, Any]) ->
 def test_the_bodies_and_filters_are_those_that_are_read(schema: dict[str, Any]) -> None:
     shapes = schema["components"]["schemas"]
     assert set(shapes["Submission"]["properties"]) == set(FIELDS) >= set(extension.FIELDS)
+    assert set(shapes["BatchSubmission"]["properties"]) == set(batches.FIELDS)
     assert set(shapes["PatchedChange"]["properties"]) == set(CHANGEABLE)
     filters = {field["name"] for field in schema["paths"]["/api/v1/tasks/"]["get"]["parameters"]}
-    assert filters == {"status", "priority", "agent", "context_id", "dead_letters", "page_size", "cursor"}
+    assert filters == {"status", "priority", "agent", "context_id", "batch_id", "dead_letters", "page_size", "cursor"}

@@ -1,0 +1,244 @@
+"""Many tasks in one request: all of them or none, or those that are right. One way for every door."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+from uuid import UUID
+
+import orjson
+from django.db import transaction
+from django.db.utils import DataError, IntegrityError, OperationalError
+
+from tasks_app import engine, intake, metrics, throttle
+from tasks_app.a2a import parse
+from tasks_app.a2a.errors import A2AError, InvalidParamsError, ResourceExhaustedError, invalid, violations
+from tasks_app.authentication import Caller, Forbidden
+from tasks_app.engine import Created, NewBatch, NewTask, core
+from tasks_app.submissions import check_names, submission
+from tasks_app.wakeups import accepted, bell
+
+FIELDS = ("name", "metadata", "defaults", "atomic", "tasks")
+SIZE_MAX = 10_000
+NAME_MAX_CHARS = KEY_MAX_CHARS = 256
+#: As many tasks are stored in a statement.
+CHUNK = 500
+#: As many wrong items are told of where none was accepted.
+TOLD_MAX = 100
+
+
+@dataclass(frozen=True, slots=True)
+class NotJSON:
+    """An item that could not be read."""
+
+    problem: str
+    text: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchRequest:
+    """What is asked for; the items are checked when they are stored.
+
+    ``defaults`` are the fields of every item that does not say otherwise. ``atomic``: one wrong item and none is
+    accepted. ``key`` is the client's idempotency key, ``digest`` the SHA-256 of the whole request.
+    """
+
+    name: str
+    metadata: dict[str, Any]
+    defaults: dict[str, Any]
+    atomic: bool
+    items: Sequence[Any]
+    key: str
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """The batch that stands for a request; ``repeated``: since before."""
+
+    batch_id: UUID
+    repeated: bool = False
+
+
+def asked(data: Any, *, key: str = "") -> BatchRequest:
+    """What a body asks for. Raises InvalidParamsError naming the field that is unknown, missing or wrong."""
+    if not isinstance(data, Mapping):
+        raise invalid("body", "must be a JSON object")
+    check_names(data, FIELDS)
+    items = data.get("tasks")
+    if not isinstance(items, list) or not items:
+        raise invalid("tasks", "is required and must be a list of at least one task")
+    if len(items) > SIZE_MAX:
+        raise invalid("tasks", f"may hold at most {SIZE_MAX} tasks; there are {len(items)}")
+    atomic = data.get("atomic", True)
+    if not isinstance(atomic, bool):
+        raise invalid("atomic", "must be true or false")
+    metadata = parse.json_object(data.get("metadata"), path="metadata")
+    if parse.has_nul(metadata):
+        raise invalid("metadata", "may not hold NUL characters")
+    return BatchRequest(
+        name=_text(data.get("name", ""), "name", NAME_MAX_CHARS),
+        metadata=metadata,
+        defaults=parse.json_object(data.get("defaults"), path="defaults"),
+        atomic=atomic,
+        items=items,
+        key=_text(key, "Idempotency-Key", KEY_MAX_CHARS),
+        digest=hashlib.sha256(orjson.dumps(data, default=_bare, option=orjson.OPT_SORT_KEYS)).digest(),
+    )
+
+
+def make(request: BatchRequest, caller: Caller) -> Made:
+    """The batch with its tasks, durable when this returns, or nothing of it; or the one of the same key before.
+
+    Raises InvalidParamsError that names the wrong items, where one may not be or none is right, or the key, where it
+    was used for another request; ResourceExhaustedError at a limit of the client's.
+    """
+    new = NewBatch(
+        client_id=caller.client_id,
+        digest=request.digest,
+        size=len(request.items),
+        key=request.key,
+        name=request.name,
+        metadata=request.metadata,
+    )
+    known = engine.run(engine.find_batch, new)
+    if known is not None:
+        return _known(known)
+    throttle.check(caller, len(request.items))
+    for attempt in range(1, core.ATTEMPTS + 1):
+        try:
+            return _made(new, request, caller)
+        except OperationalError as error:
+            if not core.is_retryable(error) or attempt == core.ATTEMPTS:
+                raise
+            time.sleep(core.BACKOFF_S * attempt)
+    raise AssertionError("unreachable")
+
+
+def _made(new: NewBatch, request: BatchRequest, caller: Caller) -> Made:
+    filling = _Filling(new.id, request, caller)
+    with transaction.atomic():
+        opened = engine.run(engine.open_batch, new)
+        if opened.batch_id != new.id or opened.conflict:
+            return _known(opened)
+        filling.fill()
+        if filling.refused:
+            if request.atomic or not filling.tasks:
+                raise filling.error()
+            engine.run(engine.refuse, new.id, filling.refused)
+    metrics.created(filling.tasks, filling.created)
+    bell.ring(accepted(filling.tasks))
+    return Made(batch_id=new.id)
+
+
+def _known(opened: engine.Opened) -> Made:
+    if opened.conflict:
+        raise invalid("Idempotency-Key", "was used before, for another request")
+    return Made(batch_id=opened.batch_id, repeated=True)
+
+
+class _Filling:
+    """Stores a request's items as tasks of a batch, within the caller's transaction."""
+
+    def __init__(self, batch_id: UUID, request: BatchRequest, caller: Caller) -> None:
+        self._batch_id = batch_id
+        self._request = request
+        self._caller = caller
+        self._limit: ResourceExhaustedError | None = None
+        #: What was accepted, and what became of each.
+        self.tasks: list[NewTask] = []
+        self.created: list[Created] = []
+        #: What was not: ``{"index": …, "field": …, "message": …}``.
+        self.refused: list[dict[str, Any]] = []
+
+    def fill(self) -> None:
+        chunk: list[NewTask] = []
+        for item in self._items():
+            chunk.append(item)
+            if len(chunk) == CHUNK:
+                self._store(chunk)
+                chunk = []
+        self._store(chunk)
+        self.refused.sort(key=lambda wrong: wrong["index"])
+
+    def error(self) -> A2AError:
+        """Why nothing is accepted."""
+        if self._limit is not None and not any(wrong["field"] != self._limit.limit for wrong in self.refused):
+            return self._limit
+        told = [
+            {"field": _path(wrong["index"], wrong["field"]), "message": wrong["message"]}
+            for wrong in self.refused[:TOLD_MAX]
+        ]
+        wrong = f"{len(self.refused)} of {len(self._request.items)} tasks are wrong, and none was accepted"
+        return InvalidParamsError(f"{wrong}; {told[0]['field']}: {told[0]['message']}", data={"errors": told})
+
+    def _items(self) -> Iterator[NewTask]:
+        """The items that are right."""
+        defaults = self._request.defaults
+        for index, item in enumerate(self._request.items):
+            try:
+                if isinstance(item, NotJSON):
+                    raise invalid("body", f"is not JSON: {item.problem}")
+                asked = {**defaults, **item} if isinstance(item, Mapping) else item
+                task = submission(asked, self._caller, method="batches.create")
+            except A2AError as error:
+                (wrong,) = violations(error)
+                self._refuse(index, wrong["field"], wrong["message"])
+            except Forbidden as error:
+                self._refuse(index, "agent", str(error))
+            else:
+                yield replace(task, batch_id=self._batch_id, batch_index=index)
+
+    def _store(self, items: list[NewTask]) -> None:
+        """Stores what can be stored: a value that the database does not take makes only its own item a wrong one."""
+        if not items or (self.refused and self._request.atomic):
+            return
+        verb = engine.create if self._caller.max_queued is None else engine.create_within
+        try:
+            with transaction.atomic():
+                created = engine.run(verb, items)
+        except (DataError, IntegrityError) as error:
+            if len(items) == 1:
+                self._refuse(items[0].batch_index, "body", f"cannot be stored: {error}"[:300])
+                return
+            middle = len(items) // 2
+            self._store(items[:middle])
+            self._store(items[middle:])
+            return
+        for item, made in zip(items, created, strict=True):
+            self._created(item, made)
+
+    def _created(self, item: NewTask, made: Created) -> None:
+        try:
+            intake.accepted(made, self._caller)
+            if made.repeated:
+                raise invalid("message.messageId", f"was used before, for task {made.task_id}")
+        except ResourceExhaustedError as error:
+            self._limit = error
+            self._refuse(item.batch_index, error.limit, error.message)
+        except InvalidParamsError as error:
+            (wrong,) = violations(error)
+            self._refuse(item.batch_index, wrong["field"], wrong["message"])
+        else:
+            self.tasks.append(item)
+            self.created.append(made)
+
+    def _refuse(self, index: int | None, field: str, message: str) -> None:
+        self.refused.append({"index": index, "field": "" if field == "body" else field, "message": message})
+
+
+def _path(index: int, field: str) -> str:
+    return f"tasks[{index}].{field}" if field else f"tasks[{index}]"
+
+
+def _text(value: Any, path: str, most: int) -> str:
+    if not isinstance(value, str) or len(value) > most or not value.isprintable():
+        raise invalid(path, f"must be a text of at most {most} characters, all of them printable")
+    return value
+
+
+def _bare(item: Any) -> str:
+    return item.text.hex() if isinstance(item, NotJSON) else str(item)
