@@ -10,6 +10,8 @@ from typing import Any
 from uuid import UUID
 
 import orjson
+from a2a.types import TaskPushNotificationConfig
+from asgiref.sync import async_to_sync
 from django.db import transaction
 from django.db.utils import DataError, IntegrityError, OperationalError
 
@@ -17,11 +19,15 @@ from tasks_app import engine, intake, metrics, throttle
 from tasks_app.a2a import parse
 from tasks_app.a2a.errors import A2AError, InvalidParamsError, ResourceExhaustedError, invalid, violations
 from tasks_app.authentication import Caller, Forbidden
-from tasks_app.engine import Created, NewBatch, NewTask, core
+from tasks_app.engine import Created, NewBatch, NewTask, Tally, core
+from tasks_app.models import Batch
+from tasks_app.push import configs, wire
+from tasks_app.push.guard import guard
+from tasks_app.push.values import NewPush
 from tasks_app.submissions import check_names, submission
 from tasks_app.wakeups import accepted, bell
 
-FIELDS = ("name", "metadata", "defaults", "atomic", "tasks")
+FIELDS = ("name", "metadata", "defaults", "atomic", "callback", "tasks")
 SIZE_MAX = 10_000
 NAME_MAX_CHARS = KEY_MAX_CHARS = 256
 #: As many tasks are stored in a statement.
@@ -43,13 +49,15 @@ class BatchRequest:
     """What is asked for; the items are checked when they are stored.
 
     ``defaults`` are the fields of every item that does not say otherwise. ``atomic``: one wrong item and none is
-    accepted. ``key`` is the client's idempotency key, ``digest`` the SHA-256 of the whole request.
+    accepted. ``callback`` is where it is told that the batch is complete. ``key`` is the client's idempotency key,
+    ``digest`` the SHA-256 of the whole request.
     """
 
     name: str
     metadata: dict[str, Any]
     defaults: dict[str, Any]
     atomic: bool
+    callback: NewPush | None
     items: Sequence[Any]
     key: str
     digest: bytes
@@ -84,6 +92,7 @@ def asked(data: Any, *, key: str = "") -> BatchRequest:
         metadata=metadata,
         defaults=parse.json_object(data.get("defaults"), path="defaults"),
         atomic=atomic,
+        callback=_callback(data.get("callback")),
         items=items,
         key=_text(key, "Idempotency-Key", KEY_MAX_CHARS),
         digest=hashlib.sha256(orjson.dumps(data, default=_bare, option=orjson.OPT_SORT_KEYS)).digest(),
@@ -118,6 +127,15 @@ def make(request: BatchRequest, caller: Caller) -> Made:
     raise AssertionError("unreachable")
 
 
+def tallies(found: Sequence[Batch]) -> dict[UUID, Tally]:
+    """How the tasks of each of these batches stand, or stood when it was completed."""
+    known = engine.run(engine.tally, [batch.id for batch in found if batch.counts is None])
+    for batch in found:
+        if batch.counts is not None:
+            known[batch.id] = Tally(counts=batch.counts, progress=sum(batch.counts.values()))
+    return known
+
+
 def _made(new: NewBatch, request: BatchRequest, caller: Caller) -> Made:
     filling = _Filling(new.id, request, caller)
     with transaction.atomic():
@@ -129,9 +147,23 @@ def _made(new: NewBatch, request: BatchRequest, caller: Caller) -> Made:
             if request.atomic or not filling.tasks:
                 raise filling.error()
             engine.run(engine.refuse, new.id, filling.refused)
+        if request.callback is not None:
+            engine.run(configs.create_of_batch, new.id, request.callback)
     metrics.created(filling.tasks, filling.created)
     bell.ring(accepted(filling.tasks))
     return Made(batch_id=new.id)
+
+
+def _callback(data: Any) -> NewPush | None:
+    """The webhook that a request names, as A2A's push notification configs do; it may go where theirs may."""
+    if data is None:
+        return None
+    config = parse.proto(data, TaskPushNotificationConfig(), path="callback")
+    if config.task_id:
+        raise invalid("callback.taskId", "must be empty: it is the batch's")
+    push = wire.asked(config, path="callback.")
+    async_to_sync(wire.screen)(push, guard(), path="callback.")
+    return push
 
 
 def _known(opened: engine.Opened) -> Made:

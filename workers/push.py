@@ -105,29 +105,34 @@ class Turn:
 
     async def take(self) -> None:
         began_at = self._held_at = time.monotonic()
-        generation, number = self.held.delivered + 1, self.held.failures + 1
+        after, number = self.held.delivered, self.held.failures + 1
         try:
             secrets = message.secrets(self.held)
-            while (content := await self._content(generation)) is not None:
-                goes_on = await self._send(generation, number, content, secrets)
+            while (due := await self._due(after)) is not None:
+                after, content = due
+                goes_on = await self._send(after, number, content, secrets)
                 if not goes_on or time.monotonic() > began_at + TURN_S:
                     break
-                generation, number = generation + 1, 1
+                number = 1
         except Unopenable as error:
-            await self._failed(Attempt(generation=generation, number=number, duration_s=0.0, error=str(error)))
+            await self._failed(Attempt(generation=after + 1, number=number, duration_s=0.0, error=str(error)))
         finally:
             # Whatever ended it; nothing where the claim has ended already.
             await self.line.run(outbox.release, self.held)
 
-    async def _content(self, generation: int) -> bytes | None:
-        """The body for this event; None if it has not happened yet."""
-        events = await self.line.run(reads.events, self.held.task_id, after=generation - 1, limit=1)
+    async def _due(self, after: int) -> tuple[int, bytes] | None:
+        """The next event that is to be sent, by its generation, and the body for it; None if there is none yet."""
+        if self.held.batch_id is not None:
+            completion = await self.line.run(outbox.completed, self.held.batch_id, after=after)
+            return completion and (completion[0], message.completed(completion[1]))
+        assert self.held.task_id is not None  # noqa: S101 (one of the two is there)
+        events = await self.line.run(reads.events, self.held.task_id, after=after, limit=1)
         if not events:
             return None
-        if generation > 1:
-            return message.body(events[0], self.held)
+        if after > 0:
+            return after + 1, message.body(events[0], self.held)
         request = await self.line.run(outbox.accepted, self.held.task_id)
-        return None if request is None else message.first(events[0], self.held, *request)
+        return request and (1, message.first(events[0], self.held, *request))
 
     async def _send(self, generation: int, number: int, content: bytes, secrets: Secrets) -> bool:
         """Whether the event was taken and this claim may go on with the next."""
@@ -157,4 +162,5 @@ class Turn:
         await self.line.run(outbox.fail, self.held, attempt, wait_s=wait_s, dead=dead)
         deliveries.labels("dead" if dead else "failed").inc()
         if dead:
-            log.warning("push: gave up on %s for task %s: %s", self.held.host, self.held.task_id, attempt.error)
+            what = f"batch {self.held.batch_id}" if self.held.batch_id else f"task {self.held.task_id}"
+            log.warning("push: gave up on %s for %s: %s", self.held.host, what, attempt.error)

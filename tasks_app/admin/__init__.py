@@ -1,9 +1,33 @@
-"""The operator's admin, below ``/admin/``: tasks, queues, workers, breakers, artifacts, webhooks, clients, and more.
+"""The operator's admin, below ``/admin/``: tasks, batches, queues, workers, artifacts, webhooks, clients, and more.
 
 It reads; what changes a task goes through the engine's verbs. Artifacts are shown from here too, not from their own
 app, because their pages point at tasks and imports go downward only.
 """
 
-from tasks_app.admin import api_keys, artifacts, breakers, clients, people, push, queues, schedules, tasks, workers
+from tasks_app.admin import (
+    api_keys,
+    artifacts,
+    batches,
+    breakers,
+    clients,
+    people,
+    push,
+    queues,
+    schedules,
+    tasks,
+    workers,
+)
 
-__all__ = ["api_keys", "artifacts", "breakers", "clients", "people", "push", "queues", "schedules", "tasks", "workers"]
+__all__ = [
+    "api_keys",
+    "artifacts",
+    "batches",
+    "breakers",
+    "clients",
+    "people",
+    "push",
+    "queues",
+    "schedules",
+    "tasks",
+    "workers",
+]

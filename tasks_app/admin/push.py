@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin, messages
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
@@ -16,6 +16,7 @@ from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from tasks_app.admin import looks, search
 from tasks_app.admin.actions import PAGE as TASK_PAGE
 from tasks_app.admin.base import ReadOnlyAdmin, audit, confirmation, detail_action, may
+from tasks_app.admin.batches import PAGE as BATCH_PAGE
 from tasks_app.admin.filters import BeforeFilter, CreatedFilter
 from tasks_app.admin.paginator import CappedList
 from tasks_app.models import PushConfig, PushDelivery
@@ -33,7 +34,7 @@ class PushAdmin(CappedList, ReadOnlyAdmin):
     list_filter_submit = True
     list_per_page = 50
     search_fields = ("task_id",)
-    search_help_text = "id of the task, or a host"
+    search_help_text = "id of the task or batch, or a host"
 
     def has_operate_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
         return may(request, "tasks_app.change_pushconfig")
@@ -44,15 +45,16 @@ class PushAdmin(CappedList, ReadOnlyAdmin):
         for word in search_term.split():
             bounds = search.id_range(word) if len(word) >= search.PREFIX_MIN else None
             if bounds:
-                queryset = queryset.filter(task__gte=bounds[0], task__lte=bounds[1])
+                task = Q(task__gte=bounds[0], task__lte=bounds[1])
+                queryset = queryset.filter(task | Q(batch__gte=bounds[0], batch__lte=bounds[1]))
             else:
                 queryset = queryset.filter(host__istartswith=word)
         return queryset, False
 
-    @admin.display(description="task")
+    @admin.display(description="task or batch")
     def of_task(self, row: PushConfig | PushDelivery) -> SafeString:
-        text = str(row.task_id)
-        url = reverse(TASK_PAGE, args=[text])
+        text = str(row.task_id or row.batch_id)
+        url = reverse(TASK_PAGE if row.task_id else BATCH_PAGE, args=[text])
         return format_html('<a class="a2a-id a2a-link" href="{}" title="{}">{}…</a>', url, text, text[:13])
 
 
@@ -68,7 +70,7 @@ class PushConfigAdmin(PushAdmin):
     readonly_fields = ("label", "of_task", "standing", "sent", "next_try", "log")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[PushConfig]:
-        return PushConfig.objects.select_related("task").defer("url", "token", "credentials")
+        return PushConfig.objects.select_related("task", "batch").defer("url", "token", "credentials")
 
     @admin.action(description="Resume selected webhooks", permissions=["operate"])
     def resume_selected(self, request: HttpRequest, queryset: QuerySet[PushConfig]) -> HttpResponse | None:
@@ -111,7 +113,8 @@ class PushConfigAdmin(PushAdmin):
 
     @admin.display(description="taken")
     def sent(self, config: PushConfig) -> str:
-        return f"{config.delivered} of {config.task.generation} events"
+        of, what = (config.task, "events") if config.task else (config.batch, "completions")
+        return f"{config.delivered} of {of.generation if of else 0} {what}"
 
     @admin.display(description="next try")
     def next_try(self, config: PushConfig) -> SafeString | str:
@@ -119,7 +122,7 @@ class PushConfigAdmin(PushAdmin):
 
     @admin.display(description="deliveries")
     def log(self, config: PushConfig) -> SafeString:
-        url = f"{reverse(DELIVERIES)}?q={config.task_id}"
+        url = f"{reverse(DELIVERIES)}?q={config.task_id or config.batch_id}"
         return format_html('<a class="a2a-link" href="{}">show</a>', url)
 
 

@@ -64,6 +64,11 @@ def _id(word: str) -> Q:
     return Q(id__range=bounds) if bounds else NOTHING
 
 
+def _batch(word: str) -> Q:
+    """Of those that hold a place of the batch."""
+    return Q(batch_id=exact_id(word), batch_index__isnull=False)
+
+
 def _state(word: str) -> Q:
     return Q(status=word.lower()) if word.lower() in TaskStatus.values else NOTHING
 
@@ -77,6 +82,7 @@ def _priority(word: str) -> Q:
 
 QUALIFIERS: dict[str, Callable[[str], Q]] = {
     "agent": lambda word: Q(agent=word),
+    "batch": _batch,
     "client": lambda word: Q(client_id__in=list(Client.objects.filter(name=word).values_list("id", flat=True))),
     "context": _context,
     "id": _id,

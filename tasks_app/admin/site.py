@@ -19,6 +19,7 @@ GROUPS: dict[str, tuple[Item, ...]] = {
     "Work": (
         ("Tasks", "task_alt", "tasks_app.task"),
         ("Dead letters", "sms_failed", "tasks_app.task", "admin:tasks_app_task_dead_letters"),
+        ("Batches", "stacks", "tasks_app.batch"),
         ("Queues", "queue", "tasks_app.queuecontrol"),
         ("Breakers", "electrical_services", "tasks_app.breaker"),
         ("Artifacts", "draft", "artifacts_app.artifact"),

@@ -14,7 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ReadOnlyModelViewSet
 
-from tasks_app import batches, control, engine, reruns
+from tasks_app import batches, control, reruns
 from tasks_app.a2a import parse
 from tasks_app.a2a.errors import TaskNotCancelableError, TaskNotFoundError, UnsupportedOperationError, invalid
 from tasks_app.api.filters import OTHERS
@@ -37,6 +37,9 @@ class BatchSubmissionSerializer(serializers.Serializer[Any]):
     metadata = serializers.DictField(required=False)
     defaults = serializers.DictField(required=False, help_text="What every task says that does not say otherwise.")
     atomic = serializers.BooleanField(default=True, help_text="False: those that are right, whatever the others are.")
+    callback = serializers.DictField(
+        required=False, help_text="An A2A push notification config: url, token, authentication."
+    )
     tasks = serializers.ListField(child=serializers.DictField(), max_length=batches.SIZE_MAX)
 
 
@@ -73,10 +76,7 @@ class BatchSerializer(serializers.ModelSerializer[Batch]):
 
 def shown(found: Sequence[Batch]) -> list[dict[str, Any]]:
     """The batches as this door shows them."""
-    tallies = engine.run(engine.tally, [batch.id for batch in found if batch.counts is None])
-    for batch in found:
-        if batch.counts is not None:
-            tallies[batch.id] = Tally(counts=batch.counts, progress=sum(batch.counts.values()))
+    tallies = batches.tallies(found)
     return [dict(BatchSerializer(batch, context={"tallies": tallies}).data) for batch in found]
 
 
@@ -131,8 +131,7 @@ class BatchViewSet(ReadOnlyModelViewSet[Batch]):
     def cancel(self, request: Request, pk: str) -> Response:
         """Cancels those of its tasks that have not ended: 200 and the batch, 409 if all have."""
         batch = self.get_object()
-        open_ids = list(_held(batch).filter(completed_at__isnull=True).values_list("id", flat=True))
-        if not control.cancel(open_ids, by="its client"):
+        if not control.cancel(batch.open_ids(), by="its client"):
             raise TaskNotCancelableError(f"every task of batch {batch.id} has ended already")
         return Response(self._shown(batch.id))
 
@@ -141,10 +140,9 @@ class BatchViewSet(ReadOnlyModelViewSet[Batch]):
     def rerun(self, request: Request, pk: str) -> Response:
         """Runs those of its tasks again that failed: 200 and the batch, which counts the new ones; 409 if none did."""
         batch = self.get_object()
-        failed = list(_held(batch).filter(status=TaskStatus.FAILED).select_related("request"))
-        if not failed:
+        failed = Task.objects.filter(id__in=batch.failed_ids()).select_related("request")
+        if not reruns.rerun(list(failed), self._caller):
             raise UnsupportedOperationError(f"no task of batch {batch.id} has failed")
-        reruns.rerun(failed, self._caller)
         return Response(self._shown(batch.id))
 
     @property
@@ -153,8 +151,3 @@ class BatchViewSet(ReadOnlyModelViewSet[Batch]):
 
     def _shown(self, batch_id: UUID) -> dict[str, Any]:
         return shown([Batch.objects.get(id=batch_id)])[0]
-
-
-def _held(batch: Batch) -> QuerySet[Task]:
-    """The tasks that hold its places."""
-    return Task.objects.filter(batch=batch, batch_index__isnull=False)

@@ -58,7 +58,9 @@ SELECT id FROM tasks_app_batch batch WHERE completed_at IS NULL AND {_IS_COMPLET
 ORDER BY id LIMIT %(limit)s::int FOR NO KEY UPDATE SKIP LOCKED
 """  # noqa: S608 (only constants are put in)
 # Looked at again under the lock: the snapshot of the statement that took it may be older than a rerun.
+# Its webhook is due by that; who still sends it an older completion has lost the claim.
 SETTLE = f"""
+WITH settled AS (
 UPDATE tasks_app_batch batch
 SET completed_at = ended.at, counts = ended.counts, generation = generation + 1
 FROM unnest(%(id)s::uuid[]) AS item(id), LATERAL (
@@ -69,6 +71,11 @@ FROM unnest(%(id)s::uuid[]) AS item(id), LATERAL (
 ) ended
 WHERE batch.id = item.id AND ended.at IS NOT NULL AND {_IS_COMPLETE}
 RETURNING batch.id
+), due AS (
+    UPDATE tasks_app_pushconfig SET state = 'active', claimed_by = NULL, failures = 0, next_at = now()
+    WHERE batch_id IN (SELECT id FROM settled) AND state IN ('active', 'done')
+)
+SELECT id FROM settled
 """  # noqa: S608
 COUNT = """
 SELECT item.id, task.status, count(*), sum(CASE WHEN task.completed_at IS NULL THEN task.progress ELSE 1 END)

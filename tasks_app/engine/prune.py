@@ -37,9 +37,13 @@ DELETE FROM tasks_app_task WHERE id = ANY(%(task_id)s::uuid[])
 """
 # After the batches were locked, in statements of their own: of two sweeps the second sees what the first has deleted.
 EMPTY = """
-DELETE FROM tasks_app_batch batch
-WHERE id = ANY(%(id)s::uuid[]) AND completed_at IS NOT NULL
-  AND NOT EXISTS (SELECT FROM tasks_app_task WHERE batch_id = batch.id)
+WITH empty AS (
+    SELECT id FROM tasks_app_batch batch
+    WHERE id = ANY(%(id)s::uuid[]) AND completed_at IS NOT NULL
+      AND NOT EXISTS (SELECT FROM tasks_app_task WHERE batch_id = batch.id)
+), delivery AS (DELETE FROM tasks_app_pushdelivery WHERE batch_id IN (SELECT id FROM empty)),
+push AS (DELETE FROM tasks_app_pushconfig WHERE batch_id IN (SELECT id FROM empty))
+DELETE FROM tasks_app_batch WHERE id IN (SELECT id FROM empty)
 """
 
 

@@ -101,9 +101,10 @@ def _prioritise(out: OutputWrapper, options: Options) -> int:
 def _resume_push(out: OutputWrapper, options: Options) -> int:
     dead = PushConfig.objects.filter(state=PushConfig.State.DEAD).order_by("-dead_at").defer("url")
     if options["list"]:
-        table = Table("id", "task", "host", "failures", "last error", box=None, pad_edge=False)
+        table = Table("id", "task or batch", "host", "failures", "last error", box=None, pad_edge=False)
         for config in dead[:DEAD_MAX]:
-            table.add_row(*map(str, (config.id, config.task_id, config.host, config.failures, config.last_error)))
+            of = config.task_id or config.batch_id
+            table.add_row(*map(str, (config.id, of, config.host, config.failures, config.last_error)))
         return print_table(out, table)
     ids = _distinct(options["ids"] or dead.values_list("id", flat=True))
     done = [f"resumed {config_id}" for config_id in push.resume(ids)]

@@ -1,9 +1,18 @@
 """Batches: tasks that were submitted together, followed and cancelled as one."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from uuid import UUID
+
 from django.db import models
 from django.db.models import F, Q
 
 from tasks_app.models.client import Client
+from tasks_app.status import TaskStatus
+
+if TYPE_CHECKING:
+    from tasks_app.models.task import Task
 
 
 class Batch(models.Model):
@@ -51,3 +60,16 @@ class Batch(models.Model):
 
     def __str__(self) -> str:
         return self.name or str(self.id)
+
+    @property
+    def places(self) -> models.QuerySet[Task]:
+        """The tasks that hold its places: all but those that were run again."""
+        return self.tasks.filter(batch_index__isnull=False)
+
+    def open_ids(self) -> list[UUID]:
+        """The tasks that have not ended."""
+        return list(self.places.filter(completed_at__isnull=True).values_list("id", flat=True))
+
+    def failed_ids(self) -> list[UUID]:
+        """The tasks that failed."""
+        return list(self.places.filter(status=TaskStatus.FAILED).values_list("id", flat=True))

@@ -1,29 +1,33 @@
 """Push notifications: where a task's events are to be sent, what became of each try, and what they are signed with.
 
-The event log is the outbox (D6): a config is a cursor into it. Secrets are sealed, see ``push/sealing.py``.
+The event log is the outbox (D6): a config is a cursor into it. Of a batch the completions are the events, of which the
+newest counts. Secrets are sealed, see ``push/sealing.py``.
 """
 
 from django.db import models
 from django.db.models import Q
 
+from tasks_app.models.batch import Batch
 from tasks_app.models.client import Client
 from tasks_app.models.task import Task
 
 
 class PushConfig(models.Model):
-    """One webhook of one task (A2A 1.0, section 4.3.1). Written by ``push/configs.py`` and ``push/outbox.py``."""
+    """One webhook of one task (A2A 1.0, section 4.3.1), or a batch's. Written by ``push/configs.py`` and
+    ``push/outbox.py``; a batch that is complete makes its own due, in ``engine/batches.py``."""
 
     class State(models.TextChoices):
         #: Its task's events are sent as they come.
         ACTIVE = "active"
         #: It failed too often, or answered 410 Gone; an operator may resume it, or its client replace it.
         DEAD = "dead"
-        #: The task has ended, and its last event was taken.
+        #: The task has ended, and its last event was taken; or the batch's completion was.
         DONE = "done"
 
     #: UUIDv7, ours, since the client's is unique in its task only; part of the ``webhook-id``.
     id = models.UUIDField(primary_key=True, editable=False)
-    task = models.ForeignKey(Task, on_delete=models.CASCADE, db_index=False, related_name="push_configs")
+    task = models.ForeignKey(Task, null=True, on_delete=models.CASCADE, db_index=False, related_name="push_configs")
+    batch = models.ForeignKey(Batch, null=True, on_delete=models.CASCADE, db_index=False, related_name="push_configs")
     #: The wire's id: the client's, or made where it named none.
     config_id = models.CharField(max_length=128)
     url = models.TextField()
@@ -54,6 +58,11 @@ class PushConfig(models.Model):
         ]
         constraints = [
             models.UniqueConstraint(fields=["task", "config_id"], name="push_config_once"),
+            models.UniqueConstraint(fields=["batch"], name="push_batch_once", condition=Q(batch__isnull=False)),
+            models.CheckConstraint(
+                name="push_of_task_or_batch",
+                condition=Q(task__isnull=False, batch__isnull=True) | Q(task__isnull=True, batch__isnull=False),
+            ),
             models.CheckConstraint(name="push_state_known", condition=Q(state__in=["active", "dead", "done"])),
             models.CheckConstraint(name="push_delivered_not_negative", condition=Q(delivered__gte=0)),
             models.CheckConstraint(
@@ -66,15 +75,20 @@ class PushConfig(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.task_id} {self.config_id}"
+        return f"{self.task_id or self.batch_id} {self.config_id}"
 
 
 class PushDelivery(models.Model):
-    """One HTTP request that was tried, for operators; kept as long as its task."""
+    """One HTTP request that was tried, for operators; kept as long as its task or batch."""
 
     #: UUIDv7, made by who tried, so that a record whose answer was lost is not made twice.
     id = models.UUIDField(primary_key=True, editable=False)
-    task = models.ForeignKey(Task, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+")
+    task = models.ForeignKey(
+        Task, null=True, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+"
+    )
+    batch = models.ForeignKey(
+        Batch, null=True, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="+"
+    )
     #: The PushConfig's own id; the config may be gone.
     config = models.UUIDField()
     config_id = models.CharField(max_length=128)
@@ -90,10 +104,13 @@ class PushDelivery(models.Model):
 
     class Meta:
         verbose_name_plural = "push deliveries"
-        indexes = [models.Index("task", "config", "generation", name="push_delivery_idx")]
+        indexes = [
+            models.Index("task", "config", "generation", name="push_delivery_idx"),
+            models.Index("batch", name="push_delivery_batch_idx", condition=Q(batch__isnull=False)),
+        ]
 
     def __str__(self) -> str:
-        return f"{self.task_id} #{self.generation} to {self.host}"
+        return f"{self.task_id or self.batch_id} #{self.generation} to {self.host}"
 
 
 class WebhookSecret(models.Model):

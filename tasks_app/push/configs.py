@@ -30,6 +30,13 @@ SET url = EXCLUDED.url, host = EXCLUDED.host, token = EXCLUDED.token, scheme = E
     delivered = LEAST(config.delivered, EXCLUDED.delivered), claimed_by = NULL, dead_at = NULL
 RETURNING config_id
 """
+CREATE_OF_BATCH = """
+INSERT INTO tasks_app_pushconfig
+    (id, batch_id, config_id, url, host, token, scheme, credentials, state, delivered, failures, next_at, last_error,
+     created_at)
+VALUES (%(id)s::uuid, %(batch_id)s::uuid, %(config_id)s::text, %(url)s::text, %(host)s::text, %(token)s::bytea,
+        %(scheme)s::text, %(credentials)s::bytea, 'active', 0, 0, now(), '', now())
+"""
 HAS = f"SELECT 1 FROM tasks_app_task WHERE {OURS}"  # noqa: S608
 GET = f"""
 SELECT task_id, config_id, url, scheme FROM tasks_app_pushconfig
@@ -90,6 +97,12 @@ def deliver_with(push: NewPush, item: FollowUp, *, most: int) -> Steps[Delivered
     if isinstance(made, Full):
         raise made
     return delivered
+
+
+def create_of_batch(batch_id: UUID, push: NewPush) -> Steps[None]:
+    """The config of a batch that has none: what is sent is that the batch is complete."""
+    names = ("id", "config_id", "url", "host", "token", "scheme", "credentials")
+    yield Statement(CREATE_OF_BATCH, {"batch_id": batch_id, **{name: getattr(push, name) for name in names}})
 
 
 def get(task_id: UUID, config_id: str, *, client_id: int, agent: str | None = None) -> Steps[Push | None]:

@@ -17,6 +17,9 @@ from tasks_app.push.values import Claimed
 from tasks_app.reads import EventRecord
 
 CONTENT_TYPE = "application/a2a+json"
+#: Of a batch's, which A2A knows nothing of (Standard Webhooks, «Payload structure»).
+BATCH_CONTENT_TYPE = "application/json"
+BATCH_COMPLETED = "batch.completed"
 USER_AGENT = "a2a-task-manager"
 
 
@@ -43,7 +46,7 @@ def secrets(held: Claimed) -> Secrets:
 def first(event: EventRecord, held: Claimed, metadata: dict[str, Any], message: bytes) -> bytes:
     """The body for a task's first event: the Task as it was accepted, as a stream begins with it."""
     task = wire.Submitted(
-        task_id=held.task_id,
+        task_id=event.task_id,
         context_id=held.context_id,
         at=event.created_at,
         metadata=metadata,
@@ -57,6 +60,11 @@ def body(event: EventRecord, held: Claimed) -> bytes:
     return _dumped(wire.as_dict(wire.event(event, context_id=held.context_id)))
 
 
+def completed(batch: dict[str, Any]) -> bytes:
+    """The body that says that a batch is complete."""
+    return _dumped({"type": BATCH_COMPLETED, "timestamp": batch["completed_at"], "data": batch})
+
+
 def _dumped(data: dict[str, Any]) -> bytes:
     """Sorted, since protobuf's maps have no order: a repeat, from whichever process, is the same to the byte."""
     return orjson.dumps(data, option=orjson.OPT_SORT_KEYS)
@@ -68,7 +76,7 @@ def headers(
     """All but Host and Content-Length. ``webhook-id`` is the same whenever this event is sent to this config."""
     webhook_id = f"msg_{held.id.hex}_{generation}"
     made = [
-        ("Content-Type", CONTENT_TYPE),
+        ("Content-Type", BATCH_CONTENT_TYPE if held.batch_id else CONTENT_TYPE),
         ("User-Agent", USER_AGENT),
         ("webhook-id", webhook_id),
         ("webhook-timestamp", str(int(now.timestamp()))),

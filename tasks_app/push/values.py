@@ -52,12 +52,14 @@ class Page:
 class Claimed:
     """A config that this claim may deliver from: the event after ``delivered``, and then each next one.
 
+    It is a task's or a batch's: one of ``task_id`` and ``batch_id`` is there.
     ``token``, ``credentials`` and ``secrets`` (newest first) are sealed. ``failures`` are those of the next event.
     """
 
     id: UUID
     claim: UUID
-    task_id: UUID
+    task_id: UUID | None
+    batch_id: UUID | None
     config_id: str
     context_id: str
     url: str

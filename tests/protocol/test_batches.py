@@ -11,7 +11,8 @@ import pytest
 
 from tasks_app import batches, engine, wakeups
 from tasks_app.engine import Finish
-from tasks_app.models import ApiKey, Batch, Client, Outcome, Task
+from tasks_app.models import ApiKey, Batch, Client, Outcome, PushConfig, Task
+from tasks_app.push.sealing import unseal
 from tasks_app.status import Lane, Priority, TaskStatus
 from tests.factory import Factory, admit, completed
 from tests.protocol.doors import Doors, content, nothing_left
@@ -255,6 +256,41 @@ def test_more_than_a_window_holds_needs_one_of_its_own(doors: Doors) -> None:
     assert submit(doors, {"tasks": [item()] * 7}, **head).status_code == 201
     with nothing_left():
         refused(submit(doors, {"tasks": [item()]}, **head), "submit_rate_per_s")
+
+
+# Its webhook ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_callback_is_kept_sealed_and_shown_to_nobody(doors: Doors) -> None:
+    callback = {
+        "url": "https://8.8.8.8/x",
+        "token": "t0ken",
+        "authentication": {"scheme": "Bearer", "credentials": "c"},
+    }
+    reply = submit(doors, {"tasks": [item()], "callback": callback})
+    assert reply.status_code == 201
+    config = PushConfig.objects.get()
+    assert (str(config.batch_id), config.task_id, config.url) == (reply.json()["id"], None, callback["url"])
+    assert (config.state, config.delivered, config.scheme) == ("active", 0, "Bearer")
+    assert unseal(bytes(config.token or b"")) == b"t0ken"
+    assert "t0ken" not in reply.text
+
+
+@pytest.mark.parametrize(
+    ("callback", "field"),
+    [
+        (1, "callback"),
+        ({}, "callback.url"),
+        ({"url": "ftp://8.8.8.8/"}, "callback.url"),
+        ({"url": "http://127.0.0.1/"}, "callback.url"),
+        ({"url": "https://8.8.8.8/", "taskId": str(uuid4())}, "callback.taskId"),
+        ({"url": "https://8.8.8.8/", "token": "a\nb"}, "callback.token"),
+    ],
+)
+def test_a_callback_that_cannot_be_is_refused(doors: Doors, callback: Any, field: str) -> None:
+    with nothing_left():
+        assert wrong(submit(doors, {"tasks": [item()], "callback": callback})) == [field]
+    assert not Batch.objects.exists()
 
 
 # Look, cancel, run again ---------------------------------------------------------------------------------------------
