@@ -7,6 +7,7 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Protocol
 from uuid import UUID
 
 import redis
@@ -24,12 +25,47 @@ CANCEL_AGAIN_S = 0.1
 Latest = Callable[[list[UUID]], Awaitable[dict[UUID, int]]]
 
 
+class _Waker(Protocol):
+    """An event, or a member of a group."""
+
+    def set(self) -> None: ...
+
+
+class Group:
+    """Many tasks that are followed as one; ``event`` is set while some may have changed since they were taken."""
+
+    def __init__(self) -> None:
+        self.event = asyncio.Event()
+        self._changed: set[UUID] = set()
+
+    def add(self, task_id: UUID) -> None:
+        self._changed.add(task_id)
+        self.event.set()
+
+    def take(self) -> list[UUID]:
+        """Those that may have changed; from now on others."""
+        taken, self._changed = self._changed, set()
+        self.event.clear()
+        return list(taken)
+
+
+@dataclass(slots=True, eq=False)
+class _Member:
+    """A task of a group."""
+
+    group: Group
+    id: UUID
+
+    def set(self) -> None:
+        self.group.add(self.id)
+
+
 @dataclass(slots=True)
 class _Followed:
     """A task that is followed. ``events`` are its followers', each with whether it waits for the task to settle."""
 
     id: UUID
-    events: dict[asyncio.Event, bool] = field(default_factory=dict)
+    events: dict[_Waker, bool] = field(default_factory=dict)
     #: The generation that the last poll saw.
     seen: int = 0
 
@@ -52,16 +88,27 @@ class Hub:
 
         ``to_settle``: only when it may have ended, or wait for its client; but also when the poll saw any change.
         """
-        event, key = asyncio.Event(), str(task_id)
-        followed = self._followed.setdefault(key, _Followed(task_id))
-        followed.events[event] = to_settle
+        event = asyncio.Event()
+        self._add(task_id, event, to_settle=to_settle)
         self._start()
         try:
             yield event
         finally:
-            del followed.events[event]
-            if not followed.events and self._followed.get(key) is followed:
-                del self._followed[key]
+            self._remove(task_id, event)
+
+    @contextlib.contextmanager
+    def follow_all(self, task_ids: Iterable[UUID]) -> Iterator[Group]:
+        """A group of these tasks; all of them may have changed when the hub begins to hear, or polls first."""
+        group = Group()
+        members = [_Member(group, task_id) for task_id in task_ids]
+        for member in members:
+            self._add(member.id, member)
+        self._start()
+        try:
+            yield group
+        finally:
+            for member in members:
+                self._remove(member.id, member)
 
     def follows(self, task_id: UUID) -> bool:
         """Whether somebody follows this task now."""
@@ -78,6 +125,16 @@ class Hub:
             for ear in ears:
                 ear.cancel()  # again and again: one that comes while the client library connects may be swallowed
             _, ears = await asyncio.wait(ears, timeout=CANCEL_AGAIN_S)
+
+    def _add(self, task_id: UUID, waker: _Waker, *, to_settle: bool = False) -> None:
+        self._followed.setdefault(str(task_id), _Followed(task_id)).events[waker] = to_settle
+
+    def _remove(self, task_id: UUID, waker: _Waker) -> None:
+        key = str(task_id)
+        followed = self._followed[key]
+        del followed.events[waker]
+        if not followed.events:
+            del self._followed[key]
 
     def _start(self) -> None:
         wanted = {"poll": self._poll, "hear": self._hear} if settings.REDIS_URL else {"poll": self._poll}

@@ -186,6 +186,36 @@ OWNED = "SELECT id FROM tasks_app_task WHERE id = ANY(%(task_id)s::uuid[]) AND c
 STATUSES = "SELECT id, status FROM tasks_app_task WHERE id = ANY(%(task_id)s::uuid[])"
 LATEST = "SELECT id, generation FROM tasks_app_task WHERE id = ANY(%(task_id)s::uuid[])"
 
+_PLACE = """task.id, task.batch_index, task.status, task.progress, task.attempt, task.generation, task.error,
+       task.completed_at, task.updated_at, now()"""
+PLACES = f"""
+SELECT {_PLACE} FROM tasks_app_task task
+WHERE task.batch_id = %(batch_id)s AND task.batch_index IS NOT NULL ORDER BY task.batch_index
+"""  # noqa: S608 (only constants are put in)
+PLACES_OF = f"""
+SELECT {_PLACE} FROM unnest(%(task_id)s::uuid[]) AS item(id) JOIN tasks_app_task task USING (id)
+WHERE task.batch_id = %(batch_id)s AND task.batch_index IS NOT NULL ORDER BY task.batch_index
+"""  # noqa: S608
+IS_BATCH = "SELECT 1 FROM tasks_app_batch WHERE id = %(batch_id)s AND client_id = %(client_id)s"
+# Served by task_batch_place_once, like the places themselves.
+DISPLACED = "SELECT count(*) FROM tasks_app_task WHERE batch_id = %(batch_id)s AND batch_index IS NULL"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaceRecord:
+    """A task that holds a place of a batch, as it was at ``read_at``, by the database's clock."""
+
+    task_id: UUID
+    index: int
+    status: TaskStatus
+    progress: float
+    attempt: int
+    generation: int
+    error: dict[str, str] | None
+    completed_at: datetime | None
+    updated_at: datetime
+    read_at: datetime
+
 
 def task(
     task_id: UUID, *, client_id: int, agent: str | None = None, history: int | None = None, artifacts: bool = True
@@ -292,6 +322,23 @@ def begun(*, message_id: str, client_id: int, agent: str) -> Steps[Begun | None]
     return Begun(task_id=task_id, status=TaskStatus(status), consumed_seq=consumed_seq, message=bytes(message))
 
 
+def is_batch(batch_id: UUID, *, client_id: int) -> Steps[bool]:
+    """Whether the client has this batch."""
+    return bool((yield Statement(IS_BATCH, {"batch_id": batch_id, "client_id": client_id})))
+
+
+def displaced(batch_id: UUID) -> Steps[int]:
+    """How many of the batch's tasks have lost their places to reruns: as long as it is the same, so are the places."""
+    return int((yield Statement(DISPLACED, {"batch_id": batch_id}))[0][0])
+
+
+def places(batch_id: UUID, *, among: Sequence[UUID] | None = None) -> Steps[list[PlaceRecord]]:
+    """The tasks that hold the batch's places, in order; of all tasks, or ``among`` these."""
+    of: dict[str, Any] = {"batch_id": batch_id}
+    statement = Statement(PLACES, of) if among is None else Statement(PLACES_OF, {**of, "task_id": list(among)})
+    return [_place(row) for row in (yield statement)]
+
+
 def owned(task_ids: Sequence[UUID], *, client_id: int) -> Steps[set[UUID]]:
     """Which of these tasks are this client's."""
     return {row[0] for row in (yield Statement(OWNED, {"task_id": list(task_ids), "client_id": client_id}))}
@@ -322,6 +369,21 @@ def _event(row: tuple[Any, ...], parts: tuple[PartRecord, ...]) -> EventRecord:
         parts=parts,
         started=row[9],
         more=row[10],
+    )
+
+
+def _place(row: tuple[Any, ...]) -> PlaceRecord:
+    return PlaceRecord(
+        task_id=row[0],
+        index=row[1],
+        status=TaskStatus(row[2]),
+        progress=row[3],
+        attempt=row[4],
+        generation=row[5],
+        error=decoded(row[6]),
+        completed_at=row[7],
+        updated_at=row[8],
+        read_at=row[9],
     )
 
 

@@ -62,14 +62,14 @@ async def caller(request: Request) -> Caller:
     return await web().caller(request.headers, request.client.host if request.client else None)
 
 
-def last_event_id(request: Request) -> int | None:
-    """The generation after which the client of a stream goes on; None if it begins. Raises InvalidParamsError."""
+def last_event_id(request: Request, *, what: str = "a generation", most: int = GENERATION_MAX) -> int | None:
+    """The number after which the client of a stream goes on; None if it begins. Raises InvalidParamsError."""
     text = request.headers.get("last-event-id")
     if text is None:
         return None
     last = whole_number(text)
-    if last is None or last > GENERATION_MAX:
-        raise invalid("Last-Event-ID", "must be a generation, a number from 0")
+    if last is None or last > most:
+        raise invalid("Last-Event-ID", f"must be {what}, a number from 0")
     return last
 
 

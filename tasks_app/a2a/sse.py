@@ -20,10 +20,11 @@ HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 COMMENT = b": still here\n\n"
 
 
-def event(generation: int, data: bytes, *, name: str | None = None) -> bytes:
-    """One event: its generation, which is the id that a client resumes after, and its data, JSON in one line."""
+def event(number: int | None, data: bytes, *, name: str | None = None) -> bytes:
+    """One event: its id, which a client resumes after (a task's generation), if any; and its data, JSON in one line."""
+    place = b"" if number is None else b"id: %d\n" % number
     kind = b"" if name is None else b"event: %b\n" % name.encode()
-    return b"id: %d\n%bdata: %b\n\n" % (generation, kind, data)
+    return b"%b%bdata: %b\n\n" % (place, kind, data)
 
 
 class Stream(Response):

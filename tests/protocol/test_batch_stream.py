@@ -1,0 +1,198 @@
+"""``GET /api/v1/batches/<id>/events/``: one stream that tells how all tasks of a batch stand."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+from django.db.models import F
+
+from tasks_app import engine
+from tasks_app.api.batch_stream import TOLD_MAX, _Picture
+from tasks_app.engine import NewBatch, Note
+from tasks_app.models import Client, Task
+from tasks_app.reads import PlaceRecord
+from tasks_app.status import Lane, TaskStatus
+from tests.engine.test_batches import FAILED, rerun
+from tests.factory import Factory, admit, completed
+from tests.live import wait_for
+from tests.protocol.doors import Doors
+
+BATCHES = "/api/v1/batches/"
+
+
+def made(local: Factory, *names: str) -> tuple[UUID, list[UUID]]:
+    """A batch of tasks, each made by the factory's method of this name."""
+    new = NewBatch(client_id=local.owner.pk, digest=b"d" * 32, size=len(names))
+    batch_id = engine.run(engine.open_batch, new).batch_id
+    tasks = [getattr(local, name)(batch_id=batch_id, batch_index=index) for index, name in enumerate(names)]
+    return batch_id, tasks
+
+
+def stream(doors: Doors, batch_id: UUID, **headers: str) -> httpx.Response:
+    return doors.send("GET", f"{BATCHES}{batch_id}/events/", headers=headers)
+
+
+def events(reply: httpx.Response) -> list[tuple[str, Any, str]]:
+    """The name, the data and the id of each event."""
+    assert (reply.status_code, reply.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+    found = []
+    for block in reply.text.split("\n\n"):
+        fields = dict(line.split(": ", 1) for line in block.splitlines() if line and not line.startswith(":"))
+        if fields:
+            found.append((fields["event"], json.loads(fields["data"]), fields.get("id", "")))
+    return found
+
+
+def tasks_told(reply: httpx.Response) -> list[dict[str, Any]]:
+    return [task for name, data, _ in events(reply) if name == "tasks" for task in data]
+
+
+def finish(local: Factory, task_id: UUID) -> None:
+    admit({Lane.IO: 10})
+    local.write(local.claim(task_id), finish=completed())
+
+
+def test_one_that_has_ended_is_told_whole_and_once(doors: Doors, local: Factory) -> None:
+    batch_id, (good, bad) = made(local, "finished", "pending")
+    assert engine.run(engine.request_cancel, [bad], by="a test")
+    (name, tasks, no_id), (last, whole, event_id) = events(stream(doors, batch_id))
+    assert (name, no_id, last) == ("tasks", "", "batch")
+    assert [(task["task_id"], task["index"], task["status"], task["progress"]) for task in tasks] == [
+        (str(good), 0, "completed", 1.0),
+        (str(bad), 1, "cancelled", 0.0),
+    ]
+    assert whole == {
+        "counts": {**dict.fromkeys(TaskStatus.values, 0), "completed": 1, "cancelled": 1},
+        "progress": 1.0,
+        "ended": True,
+    }
+    assert abs(int(event_id) / 1000 - datetime.now(UTC).timestamp()) < 60
+    assert stream(doors, batch_id, **{"last-event-id": event_id}).status_code == 204
+
+
+@pytest.mark.parametrize("redis", [True, False])
+def test_what_changes_is_told_until_all_have_ended(
+    doors: Doors, local: Factory, settings: Any, services: dict[str, str], redis: bool
+) -> None:
+    settings.REDIS_URL = services["REDIS_URL"] if redis else ""
+    batch_id, (first, second) = made(local, "pending", "pending")
+
+    def work() -> None:
+        admit({Lane.IO: 10})
+        claims = [local.claim(task_id) for task_id in (first, second)]
+        local.write(claims[0], Note(progress=0.5))
+        for claim, end in zip(claims, (completed(), FAILED), strict=True):
+            local.write(claim, finish=end)
+
+    doors.once_followed(second, work)
+    reply = stream(doors, batch_id)
+    told = tasks_told(reply)
+    assert [(task["index"], task["status"]) for task in told[:2]] == [(0, "pending"), (1, "pending")]
+    ends = {task["index"]: task for task in told}
+    assert (ends[0]["status"], ends[1]["status"], ends[1]["error"]) == ("completed", "failed", FAILED.error)
+    for index in range(2):
+        generations = [task["generation"] for task in told if task["index"] == index]
+        assert generations == sorted(set(generations))
+    wholes = [data for name, data, _ in events(reply) if name == "batch"]
+    assert [whole["ended"] for whole in wholes] == [False] * (len(wholes) - 1) + [True]
+    assert (wholes[0]["progress"], wholes[-1]["progress"]) == (0.0, 1.0)
+
+
+def test_a_rerun_is_followed_in_the_place_of_what_it_repeats(doors: Doors, local: Factory) -> None:
+    batch_id, (first, second) = made(local, "pending", "pending")
+    admit({Lane.IO: 10})
+    local.write(local.claim(first), finish=FAILED)
+    again: list[UUID] = []
+
+    def work() -> None:
+        again.append(rerun(first)[0].task_id)
+        finish(local, second)
+        wait_for(lambda: _follows(doors, again[0]), what="the rerun is followed")
+        finish(local, again[0])
+
+    doors.once_followed(second, work)
+    reply = stream(doors, batch_id)
+    of_the_place = [(task["task_id"], task["status"]) for task in tasks_told(reply) if task["index"] == 0]
+    assert of_the_place[0] == (str(first), "failed")
+    assert of_the_place[1] == (str(again[0]), "pending")
+    assert of_the_place[-1] == (str(again[0]), "completed")
+    assert events(reply)[-1][1]["counts"]["completed"] == 2
+
+
+def test_who_comes_back_is_told_of_what_has_changed_since(doors: Doors, local: Factory) -> None:
+    batch_id, task_ids = made(local, *["pending"] * 3)
+    finish(local, task_ids[0])
+    Task.objects.update(updated_at=F("updated_at") - timedelta(minutes=5))
+    seen = str(int(datetime.now(UTC).timestamp() * 1000))
+    assert engine.run(engine.request_cancel, [task_ids[1]], by="a test")
+    doors.once_followed(task_ids[2], lambda: finish(local, task_ids[2]))
+    reply = stream(doors, batch_id, **{"last-event-id": seen})
+    first, *_ = tasks_told(reply)
+    assert (first["index"], first["status"]) == (1, "cancelled")
+    assert {task["index"] for task in tasks_told(reply)} == {1, 2}
+    assert events(reply)[-1][1]["counts"]["completed"] == 2
+
+
+def test_what_was_run_again_and_has_ended_since_is_told(doors: Doors, local: Factory) -> None:
+    batch_id, (first,) = made(local, "finished")
+    (_, _, seen) = events(stream(doors, batch_id))[-1]
+    finish(local, rerun(first)[0].task_id)
+    assert [task["status"] for task in tasks_told(stream(doors, batch_id, **{"last-event-id": seen}))] == ["completed"]
+
+
+def test_what_is_not_the_callers_is_not_there(doors: Doors, local: Factory) -> None:
+    stranger = Factory(Client.objects.create(name="stranger"))
+    batch_id, _ = made(stranger, "pending")
+    for unknown in (batch_id, uuid4(), "x"):
+        reply = doors.send("GET", f"{BATCHES}{unknown}/events/")
+        assert (reply.status_code, reply.json()["detail"]) == (404, f"no batch '{unknown}'")
+
+
+@pytest.mark.parametrize("last", ["x", "-1", "1.5", str(2**53 + 1)])
+def test_an_event_id_that_is_none_is_refused(doors: Doors, local: Factory, last: str) -> None:
+    batch_id, _ = made(local, "pending")
+    reply = stream(doors, batch_id, **{"last-event-id": last})
+    assert (reply.status_code, reply.json()["errors"][0]["field"]) == (400, "Last-Event-ID")
+
+
+# The picture ---------------------------------------------------------------------------------------------------------
+
+
+def place(index: int, **fields: Any) -> PlaceRecord:
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    known: dict[str, Any] = {
+        "task_id": UUID(int=index),
+        "status": TaskStatus.RUNNING,
+        "progress": 0.5,
+        "attempt": 1,
+        "generation": 3,
+        "error": None,
+        "completed_at": None,
+        "updated_at": at,
+        "read_at": at,
+    }
+    return PlaceRecord(index=index, **{**known, **fields})
+
+
+def test_what_was_told_is_not_told_again_nor_is_what_is_older() -> None:
+    picture = _Picture(None)
+    assert list(picture.told([place(0)]))
+    for same in (place(0), place(0, generation=2)):
+        assert not list(picture.told([same]))
+    assert list(picture.told([place(0, generation=4)]))
+    assert list(picture.told([place(0, task_id=UUID(int=9), generation=1)])), "a rerun begins at 1"
+
+
+def test_many_are_told_in_parts_of_which_the_last_event_has_the_id() -> None:
+    frames = list(_Picture(None).told([place(index) for index in range(TOLD_MAX + 1)]))
+    assert [frame.startswith(b"id: ") for frame in frames] == [False, False, True]
+    assert [len(json.loads(frame.split(b"data: ")[1])) for frame in frames[:2]] == [TOLD_MAX, 1]
+
+
+def _follows(doors: Doors, task_id: UUID) -> bool:
+    return doors._web is not None and doors._web.hub.follows(task_id)
