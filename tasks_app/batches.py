@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from itertools import chain
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import orjson
@@ -21,6 +22,7 @@ from tasks_app.a2a.errors import A2AError, InvalidParamsError, ResourceExhausted
 from tasks_app.authentication import Caller, Forbidden
 from tasks_app.engine import Created, NewBatch, NewTask, Tally, core
 from tasks_app.models import Batch
+from tasks_app.nesting import DEPTH_MAX, is_too_deep
 from tasks_app.push import configs, wire
 from tasks_app.push.guard import guard
 from tasks_app.push.values import NewPush
@@ -30,8 +32,10 @@ from tasks_app.wakeups import accepted, bell
 FIELDS = ("name", "metadata", "defaults", "atomic", "callback", "tasks")
 SIZE_MAX = 10_000
 NAME_MAX_CHARS = KEY_MAX_CHARS = 256
-#: As many tasks are stored in a statement.
-CHUNK = 500
+#: As many tasks are stored in a statement, or as many bytes of messages.
+CHUNK, CHUNK_BYTES = 500, 1_000_000
+#: With what a line begins that says something of the batch itself.
+HEAD = b'{"batch"'
 #: As many wrong items are told of where none was accepted.
 TOLD_MAX = 100
 
@@ -58,9 +62,19 @@ class BatchRequest:
     defaults: dict[str, Any]
     atomic: bool
     callback: NewPush | None
-    items: Sequence[Any]
+    items: Collection[Any]
     key: str
     digest: bytes
+
+
+class Accepted(NamedTuple):
+    """What is counted and rung for of a task that was created."""
+
+    id: UUID
+    agent: str
+    lane: str
+    priority: int
+    client_id: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,13 +85,39 @@ class Made:
     repeated: bool = False
 
 
-def asked(data: Any, *, key: str = "") -> BatchRequest:
-    """What a body asks for. Raises InvalidParamsError naming the field that is unknown, missing or wrong."""
+def lines(stream: Iterable[bytes]) -> tuple[dict[str, Any], Iterator[bytes]]:
+    """A batch as NDJSON: what the first line says of it if that is ``{"batch": {…}}``, with all fields but the tasks;
+    and the lines with a task each, as they are read. Raises InvalidParamsError for a first line that is wrong."""
+    rest = (line for line in stream if line.strip())
+    first = next(rest, b"")
+    if not first.lstrip().startswith(HEAD):
+        return {}, chain([first] if first else (), rest)
+    data = item(first)
+    said = data.get("batch") if isinstance(data, dict) and data.keys() == {"batch"} else None
+    if not isinstance(said, dict) or "tasks" in said:
+        raise invalid("body", 'the first line must be {"batch": {…}} without tasks, or a task')
+    return said, rest
+
+
+def item(line: bytes) -> Any:
+    """What a line says; one that says nothing is told of as a task that is wrong."""
+    try:
+        data = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        return NotJSON(str(error), line)
+    return NotJSON(f"nested deeper than {DEPTH_MAX} levels", line) if is_too_deep(data) else data
+
+
+def asked(data: Any, *, key: str = "", digest: bytes | None = None) -> BatchRequest:
+    """What a body asks for, whose SHA-256 is ``digest`` if it is known.
+
+    Raises InvalidParamsError naming the field that is unknown, missing or wrong.
+    """
     if not isinstance(data, Mapping):
         raise invalid("body", "must be a JSON object")
     check_names(data, FIELDS)
     items = data.get("tasks")
-    if not isinstance(items, list) or not items:
+    if not isinstance(items, Collection) or isinstance(items, str | Mapping) or not items:
         raise invalid("tasks", "is required and must be a list of at least one task")
     if len(items) > SIZE_MAX:
         raise invalid("tasks", f"may hold at most {SIZE_MAX} tasks; there are {len(items)}")
@@ -95,7 +135,7 @@ def asked(data: Any, *, key: str = "") -> BatchRequest:
         callback=_callback(data.get("callback")),
         items=items,
         key=_text(key, "Idempotency-Key", KEY_MAX_CHARS),
-        digest=hashlib.sha256(orjson.dumps(data, default=_bare, option=orjson.OPT_SORT_KEYS)).digest(),
+        digest=digest or hashlib.sha256(orjson.dumps(data, default=_bare, option=orjson.OPT_SORT_KEYS)).digest(),
     )
 
 
@@ -181,18 +221,20 @@ class _Filling:
         self._caller = caller
         self._limit: ResourceExhaustedError | None = None
         #: What was accepted, and what became of each.
-        self.tasks: list[NewTask] = []
+        self.tasks: list[Accepted] = []
         self.created: list[Created] = []
         #: What was not: ``{"index": …, "field": …, "message": …}``.
         self.refused: list[dict[str, Any]] = []
 
     def fill(self) -> None:
         chunk: list[NewTask] = []
-        for item in self._items():
-            chunk.append(item)
-            if len(chunk) == CHUNK:
+        size_bytes = 0
+        for task in self._tasks():
+            chunk.append(task)
+            size_bytes += len(task.message)
+            if len(chunk) == CHUNK or size_bytes >= CHUNK_BYTES:
                 self._store(chunk)
-                chunk = []
+                chunk, size_bytes = [], 0
         self._store(chunk)
         self.refused.sort(key=lambda wrong: wrong["index"])
 
@@ -207,8 +249,8 @@ class _Filling:
         wrong = f"{len(self.refused)} of {len(self._request.items)} tasks are wrong, and none was accepted"
         return InvalidParamsError(f"{wrong}; {told[0]['field']}: {told[0]['message']}", data={"errors": told})
 
-    def _items(self) -> Iterator[NewTask]:
-        """The items that are right."""
+    def _tasks(self) -> Iterator[NewTask]:
+        """Those of the items that are right."""
         defaults = self._request.defaults
         for index, item in enumerate(self._request.items):
             try:
@@ -255,7 +297,7 @@ class _Filling:
             (wrong,) = violations(error)
             self._refuse(item.batch_index, wrong["field"], wrong["message"])
         else:
-            self.tasks.append(item)
+            self.tasks.append(Accepted(item.id, item.agent, item.lane, item.priority, item.client_id))
             self.created.append(made)
 
     def _refuse(self, index: int | None, field: str, message: str) -> None:

@@ -67,7 +67,7 @@ def completed(batch: dict[str, Any]) -> bytes:
 
 def _dumped(data: dict[str, Any]) -> bytes:
     """Sorted, since protobuf's maps have no order: a repeat, from whichever process, is the same to the byte."""
-    return orjson.dumps(data, option=orjson.OPT_SORT_KEYS)
+    return orjson.dumps(data, option=orjson.OPT_SORT_KEYS | orjson.OPT_UTC_Z)
 
 
 def headers(

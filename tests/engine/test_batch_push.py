@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -52,6 +53,10 @@ def end(factory: Factory, task_id: UUID) -> None:
     factory.write(factory.claim(task_id), finish=completed())
 
 
+def zulu(instant: datetime) -> str:
+    return instant.isoformat().replace("+00:00", "Z")
+
+
 def test_it_is_told_when_the_last_task_has_ended_and_once(factory: Factory, hook: Receiver) -> None:
     batch_id = told(factory, hook, name="scans", metadata={"ward": 3})
     factory.finished(batch_id=batch_id, batch_index=0)
@@ -66,7 +71,7 @@ def test_it_is_told_when_the_last_task_has_ended_and_once(factory: Factory, hook
     assert batch.completed_at is not None
     assert json.loads(request.body) == {
         "type": "batch.completed",
-        "timestamp": batch.completed_at.isoformat(),
+        "timestamp": zulu(batch.completed_at),
         "data": {
             "id": str(batch_id),
             "name": "scans",
@@ -74,8 +79,8 @@ def test_it_is_told_when_the_last_task_has_ended_and_once(factory: Factory, hook
             "refused": 0,
             "counts": {"completed": 2},
             "metadata": {"ward": 3},
-            "created_at": batch.created_at.isoformat(),
-            "completed_at": batch.completed_at.isoformat(),
+            "created_at": zulu(batch.created_at),
+            "completed_at": zulu(batch.completed_at),
         },
     }
     assert request.headers["content-type"] == "application/json"
