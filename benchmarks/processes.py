@@ -56,6 +56,11 @@ def finished(*command: str, env: dict[str, str]) -> None:
     subprocess.run(command, env={**os.environ, **env}, check=True, stdout=subprocess.DEVNULL)
 
 
+def said(*command: str, env: dict[str, str]) -> str:
+    """What the command prints until it ends. Raises CalledProcessError if it fails."""
+    return subprocess.run(command, env={**os.environ, **env}, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
 def answers(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -29,7 +29,7 @@ from tasks_app.wakeups import POLL_S
 from tasks_app.web import KEEP_ALIVE_S, web
 
 #: What changes within so long after the first change is told together, in seconds.
-GATHER_S = 0.05
+GATHER_S = 0.1
 #: As many tasks are told of in one event.
 TOLD_MAX = 500
 #: An event's id is when its tasks were read, in ms since 1970. A change may be committed so long after its own instant.
@@ -179,4 +179,5 @@ def _task(place: PlaceRecord) -> dict[str, Any]:
         "attempt": place.attempt,
         "generation": place.generation,
         "error": place.error,
+        "updated_at": place.updated_at,
     }

@@ -43,6 +43,16 @@ def test_the_same_over_rest(live: Live) -> None:
     assert '"status":"completed"' in bash("curl -N" + follow.replace("<id>", task_id))
 
 
+@pytest.mark.services
+def test_many_at_once(live: Live) -> None:
+    block = next(block for block in blocks("sh") if "/api/v1/batches/" in block).replace(
+        "http://127.0.0.1:8000", live.stack.url
+    )
+    submit, follow = block.split("curl -N", 1)
+    batch_id = re.findall(r'"id":"([0-9a-f-]{36})"', bash(submit))[0]
+    assert '"completed":2' in bash("curl -N" + follow.replace("<id>", batch_id))
+
+
 def test_the_agent_of_the_readme_is_one() -> None:
     scope: dict[str, object] = {"__name__": "readme"}
     exec(blocks("python")[0], scope)  # noqa: S102 (our own README)
