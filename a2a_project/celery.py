@@ -68,6 +68,7 @@ app.conf.update(
         "rescue": _sweep("a2a.rescue", settings.A2A_SWEEP_S),
         "prune": _sweep("a2a.prune", settings.A2A_PRUNE_S),
         "push": _sweep("a2a.push", settings.A2A_PUSH_SWEEP_S),
+        "fire": _sweep("a2a.fire", settings.A2A_FIRE_S),
         "cancel-remotes": _sweep("a2a.cancel-remotes", settings.A2A_SWEEP_S),
     },
 )

@@ -94,6 +94,10 @@ A2A_KEEP_FAILED_DAYS = env.float("A2A_KEEP_FAILED_DAYS", default=90.0)
 #: How often beat deletes what is past its time, in seconds.
 A2A_PRUNE_S = env.float("A2A_PRUNE_S", default=60.0)
 
+# --- Schedules ------------------------------------------------------------------------------------------------------
+#: How often beat looks for schedules that are due, in seconds.
+A2A_FIRE_S = env.float("A2A_FIRE_S", default=1.0)
+
 # --- Push notifications -----------------------------------------------------------------------------------------------
 #: Keys that seal secrets in the database, comma-separated: the first seals, all open. Empty: one from the secret key.
 A2A_SECRET_KEYS = env.list("A2A_SECRET_KEYS", default=[])

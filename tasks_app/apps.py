@@ -10,5 +10,7 @@ class TasksConfig(AppConfig):
 
     def ready(self) -> None:
         from tasks_app import agents, checks  # noqa: F401 (registers the checks)
+        from tasks_app.schedules import changes
 
         agents.load(settings.A2A_AGENTS)
+        changes.follow()

@@ -101,15 +101,20 @@ def look() -> None:
 
 
 def cancel(task_ids: Sequence[UUID], *, by: str) -> list[Cancelled]:
-    """Cancels those of the tasks that have not ended, and rings for whoever waits for them or runs them."""
+    """Cancels those of the tasks that have not ended, and tells of it."""
 
     def some(ids: Sequence[UUID]) -> list[Cancelled]:
         done = engine.run(engine.request_cancel, ids, by=by)
-        metrics.cancelled(done)
-        bell.ring(cancelled(done))
+        told_cancelled(done)
         return done
 
     return _batched(task_ids, some)
+
+
+def told_cancelled(done: list[Cancelled]) -> None:
+    """Counts what was cancelled, and rings for whoever waits for it or runs it."""
+    metrics.cancelled(done)
+    bell.ring(cancelled(done))
 
 
 def rerun(task_ids: Sequence[UUID]) -> list[Created]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from django.conf import settings
+from django.utils import timezone
 
 from tasks_app import engine
+from tasks_app.models import Fire
 from tasks_app.status import TERMINAL, TaskStatus
 
 DAY_S = 86_400.0
@@ -21,6 +25,7 @@ def keep_s() -> dict[TaskStatus, float]:
 
 def prune() -> int:
     """Deletes what is past its time, as much as one run may; how many tasks went. What is left goes next time."""
+    _forget_fires()
     kept, gone = keep_s(), 0
     for _ in range(BATCHES_MAX if kept else 0):
         pruned = len(engine.run(engine.prune, kept, limit=BATCH))
@@ -28,3 +33,11 @@ def prune() -> int:
         if pruned < BATCH:
             break
     return gone
+
+
+def _forget_fires() -> None:
+    """Deletes what made no task and is as old as tasks that completed are kept."""
+    if settings.A2A_KEEP_DAYS > 0:
+        old = Fire.objects.filter(task=None, at__lt=timezone.now() - timedelta(days=settings.A2A_KEEP_DAYS))
+        old = old.exclude(outcome=Fire.Outcome.QUEUED)
+        Fire.objects.filter(pk__in=list(old.values_list("pk", flat=True)[: BATCH * BATCHES_MAX])).delete()

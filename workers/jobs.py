@@ -14,6 +14,7 @@ from tasks_app import engine, retention
 from tasks_app.agents import AgentError, Snooze, TurnEnd
 from tasks_app.dispatch.loop import sweep
 from tasks_app.dispatch.queues import JOB_NAMES
+from tasks_app.schedules.fire import fire_due
 from tasks_app.status import Lane
 from workers import node
 from workers.context import LeaseLost
@@ -67,6 +68,13 @@ def push() -> int:
     with _reconnecting():
         engine.run(engine.settle)
         return deliver(leaving)
+
+
+@shared_task(name="a2a.fire")
+def fire() -> int:
+    """Beat's sweep over schedules; how many it fired."""
+    with _reconnecting():
+        return fire_due()
 
 
 @shared_task(name="a2a.cancel-remotes")

@@ -16,8 +16,8 @@ from rest_framework.viewsets import ReadOnlyModelViewSet
 
 from tasks_app import batches, control, reruns
 from tasks_app.a2a import parse
-from tasks_app.a2a.errors import TaskNotCancelableError, TaskNotFoundError, UnsupportedOperationError, invalid
-from tasks_app.api.filters import OTHERS
+from tasks_app.a2a.errors import TaskNotCancelableError, TaskNotFoundError, UnsupportedOperationError
+from tasks_app.api.filters import check_params
 from tasks_app.api.parsers import FastJSONParser, NDJSONParser
 from tasks_app.api.schema import errors
 from tasks_app.authentication import Caller
@@ -100,9 +100,7 @@ class BatchViewSet(ReadOnlyModelViewSet[Batch]):
     @extend_schema(responses={200: BatchSerializer(many=True), **errors(400)})
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """The caller's batches, newest first, by cursor."""
-        unknown = sorted(set(request.query_params).difference(OTHERS))
-        if unknown:
-            raise invalid(unknown[0], f"unknown; there are: {', '.join(OTHERS)}")
+        check_params(request.query_params)
         return self.get_paginated_response(shown(self.paginate_queryset(self.get_queryset()) or []))
 
     @extend_schema(responses={200: BatchSerializer, **errors(404)})

@@ -29,12 +29,17 @@ PARAMETERS = [
 ]
 
 
+def check_params(params: Mapping[str, str], *names: str) -> None:
+    """Raises InvalidParamsError for a parameter that is none of these, nor of paging."""
+    known = (*names, *OTHERS)
+    unknown = sorted(set(params).difference(known))
+    if unknown:
+        raise invalid(unknown[0], f"unknown; there are: {', '.join(known)}")
+
+
 def filtered(tasks: QuerySet[Task], params: Mapping[str, str]) -> QuerySet[Task]:
     """The tasks that a query asks for. Raises InvalidParamsError naming the parameter that says nothing."""
-    names = [parameter.name for parameter in PARAMETERS]
-    unknown = sorted(set(params).difference(names, OTHERS))
-    if unknown:
-        raise invalid(unknown[0], f"unknown; there are: {', '.join((*names, *OTHERS))}")
+    check_params(params, *(parameter.name for parameter in PARAMETERS))
     if "status" in params:
         if params["status"] not in TaskStatus.values:
             raise invalid("status", f"'{params['status']}' is no status; one of {', '.join(TaskStatus.values)}")

@@ -9,6 +9,7 @@ from tasks_app.models.control import Breaker, QueueControl
 from tasks_app.models.event import EventKind, TaskEvent
 from tasks_app.models.inbox import InboxMessage
 from tasks_app.models.push import PushConfig, PushDelivery, WebhookSecret
+from tasks_app.models.schedule import Fire, Schedule
 from tasks_app.models.task import Task, TaskRequest
 from tasks_app.models.worker import SweepTick, Worker
 
@@ -20,11 +21,13 @@ __all__ = [
     "Checkpoint",
     "Client",
     "EventKind",
+    "Fire",
     "InboxMessage",
     "Outcome",
     "PushConfig",
     "PushDelivery",
     "QueueControl",
+    "Schedule",
     "SweepTick",
     "Task",
     "TaskAttempt",

@@ -12,6 +12,7 @@ from drf_spectacular.validation import validate_schema
 from tasks_app import batches
 from tasks_app.a2a import extension
 from tasks_app.api.views import CHANGEABLE
+from tasks_app.schedules import asked
 from tasks_app.submissions import FIELDS
 
 
@@ -29,13 +30,22 @@ def test_it_is_valid_openapi(schema: dict[str, Any]) -> None:
 
 def test_every_call_is_there_with_the_errors_it_gives(schema: dict[str, Any]) -> None:
     calls = {(method, path): call for path, calls in schema["paths"].items() for method, call in calls.items()}
-    tasks, batches = "/api/v1/tasks/", "/api/v1/batches/"
+    tasks, batches, schedules = "/api/v1/tasks/", "/api/v1/batches/", "/api/v1/schedules/"
     assert {call: set(what["responses"]) for call, what in calls.items()} == {
         ("get", batches): {"200", "400"},
         ("post", batches): {"200", "201", "400", "429"},
         ("get", f"{batches}{{id}}/"): {"200", "404"},
         ("post", f"{batches}{{id}}/cancel/"): {"200", "404", "409"},
         ("post", f"{batches}{{id}}/rerun/"): {"200", "404", "409", "429"},
+        ("get", schedules): {"200", "400"},
+        ("post", schedules): {"201", "400"},
+        ("get", f"{schedules}{{id}}/"): {"200", "404"},
+        ("patch", f"{schedules}{{id}}/"): {"200", "400", "404"},
+        ("delete", f"{schedules}{{id}}/"): {"204", "404"},
+        ("get", f"{schedules}{{id}}/fires/"): {"200", "400", "404"},
+        ("post", f"{schedules}{{id}}/pause/"): {"200", "404", "409"},
+        ("post", f"{schedules}{{id}}/resume/"): {"200", "404", "409"},
+        ("post", f"{schedules}{{id}}/run/"): {"201", "404"},
         ("get", tasks): {"200", "400"},
         ("post", tasks): {"200", "201", "400", "415", "429"},
         ("get", f"{tasks}{{id}}/"): {"200"},
@@ -47,6 +57,8 @@ def test_every_call_is_there_with_the_errors_it_gives(schema: dict[str, Any]) ->
     for call in calls.values():
         assert call["security"] == [{"bearer": []}, {"apiKey": []}]
         for code, answer in call["responses"].items():
+            if code == "204":
+                continue
             shown = answer["content"]["application/json"]["schema"]["$ref"]
             assert shown.endswith("/Error") == (code >= "400")
 
@@ -55,6 +67,7 @@ def test_the_bodies_and_filters_are_those_that_are_read(schema: dict[str, Any]) 
     shapes = schema["components"]["schemas"]
     assert set(shapes["Submission"]["properties"]) == set(FIELDS) >= set(extension.FIELDS)
     assert set(shapes["BatchSubmission"]["properties"]) == set(batches.FIELDS)
+    assert set(shapes["ScheduleSubmission"]["properties"]) == set(asked.FIELDS)
     assert set(shapes["PatchedChange"]["properties"]) == set(CHANGEABLE)
     filters = {field["name"] for field in schema["paths"]["/api/v1/tasks/"]["get"]["parameters"]}
     assert filters == {"status", "priority", "agent", "context_id", "batch_id", "dead_letters", "page_size", "cursor"}

@@ -1,0 +1,183 @@
+"""What a body asks of a schedule: checked, and put into its row and django-celery-beat's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo, available_timezones
+
+from django.utils.dateparse import parse_datetime
+from django_celery_beat.models import (
+    SOLAR_SCHEDULES,
+    ClockedSchedule,
+    CrontabSchedule,
+    IntervalSchedule,
+    SolarSchedule,
+)
+
+from tasks_app.a2a.errors import A2AError, invalid, violations
+from tasks_app.authentication import Caller
+from tasks_app.models import Schedule
+from tasks_app.schedules import times
+from tasks_app.schedules.fire import METHOD
+from tasks_app.submissions import check_names, submission
+
+WHEN = ("cron", "timezone", "every_s", "at", "solar")
+FIELDS = ("name", "task", *WHEN, "overlap", "catch_up", "jitter_s")
+NAME_MAX_CHARS = 128
+EVERY_MAX_S = 366 * 86_400
+JITTER_MAX_S = 86_400.0
+SOLAR_FIELDS = ("event", "latitude", "longitude")
+
+
+def put(schedule: Schedule, data: Any, caller: Caller, *, now: datetime) -> None:
+    """Puts what a body says into the schedule, which is not saved; what it does not say stays.
+
+    Raises InvalidParamsError, or Forbidden, naming the field that is unknown, missing or wrong.
+    """
+    if not isinstance(data, Mapping):
+        raise invalid("body", "must be a JSON object")
+    check_names(data, FIELDS)
+    is_new = schedule._state.adding
+    if is_new or "name" in data:
+        schedule.name = _name(data.get("name"))
+    if is_new or "task" in data:
+        schedule.task = _task(data.get("task"), caller)
+    for name, choices in (("overlap", Schedule.Overlap), ("catch_up", Schedule.CatchUp)):
+        if name in data:
+            setattr(schedule, name, _choice(data[name], name, choices.values))
+    if "jitter_s" in data:
+        schedule.jitter_s = _number(data["jitter_s"], "jitter_s", 0.0, JITTER_MAX_S)
+    if is_new or set(WHEN) & set(data):
+        _put_when(schedule, data)
+        schedule.next_at = _first(schedule, now)
+
+
+def said(schedule: Schedule) -> dict[str, Any]:
+    """When the schedule fires, in the fields in which it is asked for."""
+    if schedule.crontab is not None:
+        row = schedule.crontab
+        line = (row.minute, row.hour, row.day_of_month, row.month_of_year, row.day_of_week)
+        return {"cron": " ".join(line), "timezone": str(row.timezone)}
+    if schedule.interval is not None:
+        return {"every_s": times.step(schedule.interval).total_seconds()}
+    if schedule.solar is not None:
+        row = schedule.solar
+        place = {"latitude": float(row.latitude), "longitude": float(row.longitude)}
+        return {"solar": {"event": row.event, **place}}
+    return {"at": schedule.clocked.clocked_time if schedule.clocked else None}
+
+
+def _put_when(schedule: Schedule, data: Mapping[str, Any]) -> None:
+    kinds = [name for name in WHEN if name != "timezone" and name in data]
+    if len(kinds) != 1:
+        raise invalid("cron", "there must be exactly one of cron, every_s, at and solar")
+    if "timezone" in data and kinds != ["cron"]:
+        raise invalid("timezone", "goes with cron only")
+    schedule.crontab = schedule.interval = schedule.solar = schedule.clocked = None
+    value = data[kinds[0]]
+    if kinds == ["cron"]:
+        schedule.crontab = _crontab(value, data.get("timezone", "UTC"))
+    elif kinds == ["every_s"]:
+        seconds = _number(value, "every_s", 1, EVERY_MAX_S)
+        if seconds != int(seconds):
+            raise invalid("every_s", "must be whole seconds")
+        schedule.interval, _ = IntervalSchedule.objects.get_or_create(every=int(seconds), period="seconds")
+    elif kinds == ["at"]:
+        schedule.clocked, _ = ClockedSchedule.objects.get_or_create(clocked_time=_instant(value))
+    else:
+        schedule.solar = _solar(value)
+
+
+def _crontab(line: Any, zone: Any) -> CrontabSchedule:
+    if not isinstance(zone, str) or zone not in available_timezones():
+        raise invalid("timezone", "must be the name of a time zone, such as Europe/Zurich")
+    fields = line.split() if isinstance(line, str) else []
+    if len(fields) != 5:
+        raise invalid("cron", "must have five fields: minute, hour, day of month, month, day of week")
+    minute, hour, day_of_month, month, day_of_week = fields
+    try:
+        times.cron((minute, hour, day_of_month, month, day_of_week), ZoneInfo(zone), datetime.now(ZoneInfo(zone)))
+    except ValueError as error:
+        raise invalid("cron", str(error)[:300]) from None
+    found, _ = CrontabSchedule.objects.get_or_create(
+        minute=minute,
+        hour=hour,
+        day_of_month=day_of_month,
+        month_of_year=month,
+        day_of_week=day_of_week,
+        timezone=ZoneInfo(zone),
+    )
+    return found
+
+
+def _solar(data: Any) -> SolarSchedule:
+    if not isinstance(data, Mapping):
+        raise invalid("solar", f"must be an object of {', '.join(SOLAR_FIELDS)}")
+    check_names(data, SOLAR_FIELDS, path="solar.")
+    event = _choice(data.get("event"), "solar.event", [name for name, _ in SOLAR_SCHEDULES])
+    place = {
+        name: Decimal(str(_number(data.get(name), f"solar.{name}", -most, most))).quantize(Decimal("0.000001"))
+        for name, most in (("latitude", 90.0), ("longitude", 180.0))
+    }
+    found, _ = SolarSchedule.objects.get_or_create(event=event, **place)
+    return found
+
+
+def _first(schedule: Schedule, now: datetime) -> datetime:
+    instant = times.first(schedule, now)
+    if instant is None:
+        field = "at" if schedule.clocked else "cron"
+        raise invalid(field, "is past" if schedule.clocked else "never comes")
+    return instant
+
+
+def _task(data: Any, caller: Caller) -> dict[str, Any]:
+    """The task of each fire, as it would be submitted now. Raises what that raises, with the path below ``task``."""
+    if not isinstance(data, Mapping):
+        raise invalid("task", "is required and must be an object, as POST /api/v1/tasks/ takes it")
+    message = data.get("message")
+    for name in ("messageId", "message_id"):
+        if isinstance(message, Mapping) and name in message:
+            raise invalid(f"task.message.{name}", "must be left out: each fire's task has its own")
+    if data.get("run_after") is not None:
+        raise invalid("task.run_after", "must be left out: the schedule says when; jitter_s may delay it")
+    try:
+        submission(data, caller, method=METHOD)
+    except A2AError as error:
+        (wrong,) = violations(error)
+        raise invalid(f"task.{wrong['field']}", wrong["message"]) from error
+    return dict(data)
+
+
+def _name(value: Any) -> str:
+    if not isinstance(value, str) or not 0 < len(value) <= NAME_MAX_CHARS or not value.isprintable():
+        raise invalid("name", f"is required and must have 1 to {NAME_MAX_CHARS} printable characters")
+    return value
+
+
+def _choice(value: Any, path: str, choices: list[str]) -> str:
+    if value not in choices:
+        raise invalid(path, f"must be one of {', '.join(choices)}")
+    return str(value)
+
+
+def _number(value: Any, path: str, least: float, most: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise invalid(path, "must be a number")
+    if not least <= value <= most:
+        raise invalid(path, f"must be from {least:g} to {most:g}")
+    return float(value)
+
+
+def _instant(value: Any) -> datetime:
+    try:
+        instant = parse_datetime(value) if isinstance(value, str) else None
+    except ValueError:
+        instant = None
+    if instant is None or instant.tzinfo is None:
+        raise invalid("at", "must be an ISO 8601 instant with its offset, e.g. 2026-01-31T12:00:00Z")
+    return instant

@@ -1,0 +1,98 @@
+"""The instants of a schedule after a given one, in order; all of them in UTC. Pure.
+
+Cron lines are read as Celery reads them (a day must fit ``day_of_month`` and ``day_of_week``), and follow their time
+zone as Debian's cron does: what falls into the hour that a change of clocks leaves out comes right after it, what falls
+into the hour that comes twice comes once, but for lines that are for every hour or minute.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from datetime import UTC, datetime, time, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from celery.schedules import ParseException, crontab, solar
+from cronsim import CronSim, CronSimError
+from django_celery_beat.models import IntervalSchedule
+
+from tasks_app.models import Schedule
+
+
+def following(schedule: Schedule, after: datetime) -> Iterator[datetime]:
+    """The schedule's instants after this one. Raises ValueError for a cron line that cannot be read."""
+    if schedule.crontab is not None:
+        row = schedule.crontab
+        line = (row.minute, row.hour, row.day_of_month, row.month_of_year, row.day_of_week)
+        return cron(line, ZoneInfo(str(row.timezone)), after)
+    if schedule.interval is not None:
+        return every(step(schedule.interval), schedule.created_at, after)
+    if schedule.solar is not None:
+        return sun(schedule.solar.event, float(schedule.solar.latitude), float(schedule.solar.longitude), after)
+    if schedule.clocked is not None:
+        return once(schedule.clocked.clocked_time, after)
+    return iter(())
+
+
+def first(schedule: Schedule, after: datetime) -> datetime | None:
+    """The schedule's next instant after this one; None if there is none."""
+    return next(following(schedule, after), None)
+
+
+def step(interval: IntervalSchedule) -> timedelta:
+    return timedelta(**{interval.period: interval.every})
+
+
+def cron(line: tuple[str, str, str, str, str], zone: ZoneInfo, after: datetime) -> Iterator[datetime]:
+    """Those of a cron line: minute, hour, day of month, month, day of week. Raises ValueError if it cannot be read."""
+    minute, hour, day_of_month, month, day_of_week = line
+    try:
+        parsed: Any = crontab(*line[:2], day_of_week=day_of_week, day_of_month=day_of_month, month_of_year=month)
+        days, months = _listed(parsed.day_of_month, 31), _listed(parsed.month_of_year, 12)
+        sim = CronSim(f"{minute} {hour} {days} {months} *", after.astimezone(zone))
+    except (ParseException, CronSimError, ValueError) as error:
+        raise ValueError(f"{' '.join(line)} is no cron line: {error}") from None
+    return _on_weekdays(sim, f"{minute} {hour} {days} {months} *", set(parsed.day_of_week), zone)
+
+
+def _on_weekdays(sim: CronSim, line: str, weekdays: set[int], zone: ZoneInfo) -> Iterator[datetime]:
+    """Those that fall on these days of the week, of which 0 is Sunday. A day that is none is passed over whole."""
+    while True:
+        try:
+            instant = next(sim)
+        except StopIteration:
+            return
+        if instant.isoweekday() % 7 in weekdays:
+            yield instant.astimezone(UTC)
+        else:
+            day_end = datetime.combine(instant.date(), time.max, tzinfo=zone).replace(fold=1)
+            sim = CronSim(line, max(instant, day_end))
+
+
+def every(step: timedelta, anchor: datetime, after: datetime) -> Iterator[datetime]:
+    """Those that come after the anchor in steps."""
+    number = max(1, math.floor((after - anchor) / step) + 1)
+    while True:
+        yield (anchor + number * step).astimezone(UTC)
+        number += 1
+
+
+def sun(event: Any, latitude: float, longitude: float, after: datetime) -> Iterator[datetime]:
+    """Those of an event of the sun, as Celery knows them, at a place. Days without it are passed over."""
+    while True:
+        known = after
+        schedule = solar(event, latitude, longitude, nowfun=lambda known=known: known)
+        instant = known + schedule.remaining_estimate(known)
+        yield instant.astimezone(UTC)
+        # From the very instant on it would be found once more.
+        after = instant + timedelta(minutes=1)
+
+
+def once(at: datetime, after: datetime) -> Iterator[datetime]:
+    if at > after:
+        yield at.astimezone(UTC)
+
+
+def _listed(numbers: set[int], most: int) -> str:
+    return "*" if len(numbers) == most else ",".join(map(str, sorted(numbers)))
