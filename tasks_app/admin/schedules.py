@@ -1,73 +1,207 @@
-"""django-celery-beat's own pages in our theme."""
+"""Schedules of recurring tasks: made and changed here, paused, run now; their next five fires, and their history."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from django import forms
-from django.contrib import admin
-from django_celery_beat import admin as beat
-from django_celery_beat.models import ClockedSchedule, CrontabSchedule, IntervalSchedule, PeriodicTask, SolarSchedule
-from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
+from django.contrib import admin, messages
+from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from unfold.contrib.filters.admin import ChoicesDropdownFilter
+
+from tasks_app.a2a.errors import A2AError
+from tasks_app.admin import looks, search
+from tasks_app.admin.actions import PAGE as TASK_PAGE
+from tasks_app.admin.base import Admin, ReadOnlyAdmin, audit, confirmation, detail_action, may
+from tasks_app.admin.filters import BeforeFilter
+from tasks_app.admin.paginator import CappedList
+from tasks_app.authentication import Caller
+from tasks_app.models import Fire, Schedule
+from tasks_app.schedules import asked, fire, times
 
 if TYPE_CHECKING:
-
-    class TaskSelect:
-        """Unfold's select over the registered jobs."""
-
-    class Form(forms.ModelForm[Any]):
-        """Beat's form."""
-
-    class Schedules(admin.ModelAdmin[Any]):
-        """Beat's page of a kind of schedule."""
-
-    class PeriodicTasks(admin.ModelAdmin[Any]):
-        """Beat's page of a periodic task."""
+    ScheduleModelForm = forms.ModelForm[Schedule]
 else:
-    from unfold.admin import ModelAdmin as Theme
+    ScheduleModelForm = forms.ModelForm
 
-    class TaskSelect(UnfoldAdminSelectWidget, beat.TaskSelectWidget):
-        pass
-
-    class Form(beat.PeriodicTaskForm):
-        pass
-
-    class Schedules(Theme):
-        """Without beat's inline, which has no theme: a schedule's tasks are found from the tasks."""
-
-    class PeriodicTasks(beat.PeriodicTaskAdmin, Theme):
-        pass
-
-
-for model in (PeriodicTask, IntervalSchedule, CrontabSchedule, SolarSchedule, ClockedSchedule):
-    admin.site.unregister(model)
+LIST = "admin:tasks_app_schedule_changelist"
+PAGE = "admin:tasks_app_schedule_change"
+FIRES = "admin:tasks_app_fire_changelist"
+KINDS = ("crontab", "interval", "solar", "clocked")
+NEXT = 5
+COLOURS = {
+    "started": "completed",
+    "skipped": "cancelled",
+    "queued": "pending",
+    "missed": "rejected",
+    "failed": "failed",
+}
 
 
-class ThemedForm(Form):
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.fields["task"].widget = UnfoldAdminTextInputWidget()
-        self.fields["regtask"].widget = TaskSelect()
+class ScheduleForm(ScheduleModelForm):
+    """Checked as the REST door checks it."""
+
+    def clean(self) -> dict[str, Any]:
+        data: dict[str, Any] = super().clean() or {}
+        if sum(data.get(kind) is not None for kind in KINDS) != 1:
+            raise ValidationError(f"There must be exactly one of {', '.join(KINDS)}.")
+        if data.get("client") and data.get("task") is not None:
+            owner = data["client"]
+            try:
+                asked.task(data["task"], Caller(owner.pk, owner.name))
+            except A2AError as error:
+                self.add_error("task", error.message)
+        return data
+
+    def _post_clean(self) -> None:
+        """The next fire, by the row that the form has made."""
+        super()._post_clean()  # type: ignore[misc]
+        if self.errors or not (self.instance._state.adding or set(self.changed_data) & set(KINDS)):
+            return
+        now = fire.clock()
+        if self.instance._state.adding:
+            self.instance.created_at = now
+        try:
+            self.instance.next_at = asked.first(self.instance, now)
+        except (A2AError, ValueError) as error:
+            self.add_error(None, str(error))
 
 
-@admin.register(PeriodicTask)
-class PeriodicTaskAdmin(PeriodicTasks):
-    form = ThemedForm
-    date_hierarchy = None
+@admin.register(Schedule)
+class ScheduleAdmin(Admin):
+    """Operating one needs ``change_schedule``."""
+
+    form = ScheduleForm
+    list_display = ("name", "client", "agent", "when", "standing", "next_fire", "last")
+    list_filter = (("overlap", ChoicesDropdownFilter), ("catch_up", ChoicesDropdownFilter))
+    list_select_related = ("client", *KINDS)
+    search_fields = ("name",)
+    ordering = ("client", "name")
+    sortable_by = ()
+    actions_detail = ["pause", "resume", "run_now"]
+
+    def get_fields(self, request: HttpRequest, obj: Schedule | None = None) -> tuple[str, ...]:
+        own = ("name", "client", "task", *KINDS, "overlap", "catch_up", "jitter_s")
+        return own if obj is None else (*own, "standing", "upcoming", "history")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Schedule | None = None) -> tuple[str, ...]:
+        return () if obj is None else ("standing", "upcoming", "history")
+
+    def has_operate_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        return may(request, "tasks_app.change_schedule")
+
+    @detail_action(description="Pause", permission="operate", icon="pause", danger=False)
+    def pause(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Asks, then pauses."""
+        note = "It fires no more until it is resumed. What passes meanwhile is not made good."
+        return self._confirmed(request, object_id, "Pause", note, fire.pause, "Paused.")
+
+    @detail_action(description="Resume", permission="operate", icon="play_arrow", danger=False)
+    def resume(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Asks, then resumes."""
+        return self._confirmed(request, object_id, "Resume", "It fires again from now on.", fire.resume, "Resumed.")
+
+    @detail_action(description="Run now", permission="operate", icon="bolt", danger=False)
+    def run_now(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Asks, then makes a task."""
+        note = "Its task is made now, whether it is paused and whatever still runs."
+        return self._confirmed(request, object_id, "Run now", note, fire.run_now, "Run by hand.")
+
+    def get_actions_detail(self, request: HttpRequest, object_id: str) -> list[Any]:
+        """The buttons that fit it as it stands."""
+        schedule = Schedule.objects.filter(pk=search.exact_id(object_id)).first()
+        if schedule is None:
+            return []
+        buttons: list[Any] = super().get_actions_detail(request, object_id)  # type: ignore[misc]
+        return [button for button in buttons if button.path != ("resume" if schedule.paused_at is None else "pause")]
+
+    def _confirmed(
+        self, request: HttpRequest, object_id: str, verb: str, note: str, act: Callable[[Schedule], Any], did: str
+    ) -> HttpResponse:
+        schedule = self.get_object(request, object_id)
+        if schedule is None:
+            return redirect(LIST)
+        back = reverse(PAGE, args=[schedule.pk])
+        if request.method != "POST":
+            title = f"{verb}: {schedule.name}"
+            return confirmation(request, self, title=title, submit=verb, back=back, danger=False, notes=[note])
+        done = act(schedule)
+        if isinstance(done, Fire) and done.outcome == Fire.Outcome.FAILED:
+            messages.error(request, done.reason)
+        elif done:
+            audit(request, [schedule], did)
+            messages.success(request, did)
+        else:
+            messages.warning(request, "Nothing changed: it was so before.")
+        return redirect(back)
+
+    @admin.display(description="agent")
+    def agent(self, schedule: Schedule) -> str:
+        return str(schedule.task.get("agent", looks.NOTHING))
+
+    @admin.display(description="when")
+    def when(self, schedule: Schedule) -> str:
+        return str(next(getattr(schedule, kind) for kind in KINDS if getattr(schedule, kind) is not None))
+
+    @admin.display(description="state")
+    def standing(self, schedule: Schedule) -> SafeString:
+        if schedule.paused_at is not None:
+            return looks.label("paused", "input_required")
+        return looks.label("ended", "completed") if schedule.next_at is None else looks.label("on", "running")
+
+    @admin.display(description="next fire")
+    def next_fire(self, schedule: Schedule) -> SafeString | str:
+        return looks.NOTHING if schedule.paused_at else looks.when(schedule.next_at)
+
+    @admin.display(description="last fire")
+    def last(self, schedule: Schedule) -> SafeString | str:
+        found = schedule.fires.first()
+        return looks.NOTHING if found is None else looks.label(found.outcome, COLOURS[found.outcome])
+
+    @admin.display(description="next five fires")
+    def upcoming(self, schedule: Schedule) -> SafeString | str:
+        if schedule.next_at is None or schedule.paused_at is not None:
+            return looks.NOTHING
+        instants = (schedule.next_at, *islice(times.following(schedule, schedule.next_at), NEXT - 1))
+        rows = ((looks.when(at), f"{at:%Y-%m-%d %H:%M:%S}") for at in instants)
+        return format_html_join("", "<p>{} ({} UTC)</p>", rows)
+
+    @admin.display(description="history")
+    def history(self, schedule: Schedule) -> SafeString:
+        return format_html('<a class="a2a-link" href="{}?schedule__id__exact={}">show</a>', reverse(FIRES), schedule.pk)
 
 
-@admin.register(IntervalSchedule, SolarSchedule)
-class PlainSchedules(Schedules):
-    pass
+@admin.register(Fire)
+class FireAdmin(CappedList, ReadOnlyAdmin):
+    list_display = ("instant", "schedule", "standing", "made", "is_manual", "reason")
+    list_display_links = None
+    list_filter = (("schedule", admin.RelatedOnlyFieldListFilter), ("outcome", ChoicesDropdownFilter), BeforeFilter)
+    list_filter_submit = True
+    list_select_related = ("schedule",)
+    list_per_page = 50
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Fire]:
+        return Fire.objects.all()
 
-@admin.register(ClockedSchedule)
-class ClockedSchedules(Schedules):
-    fields = ("clocked_time",)
+    @admin.display(description="instant")
+    def instant(self, row: Fire) -> SafeString | str:
+        return looks.when(row.at)
 
+    @admin.display(description="outcome")
+    def standing(self, row: Fire) -> SafeString:
+        return looks.label(row.outcome, COLOURS[row.outcome])
 
-@admin.register(CrontabSchedule)
-class CrontabSchedules(Schedules):
-    list_display = ("__str__", "human_readable")
-    fields = ("human_readable", "minute", "hour", "day_of_month", "month_of_year", "day_of_week", "timezone")
-    readonly_fields = ("human_readable",)
+    @admin.display(description="task")
+    def made(self, row: Fire) -> SafeString | str:
+        if row.task_id is None:
+            return looks.NOTHING
+        text = str(row.task_id)
+        return format_html('<a class="a2a-id a2a-link" href="{}">{}…</a>', reverse(TASK_PAGE, args=[text]), text[:13])

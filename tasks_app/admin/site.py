@@ -36,7 +36,9 @@ GROUPS: dict[str, tuple[Item, ...]] = {
         ("Groups", "group", "auth.group"),
     ),
     "Schedules": (
-        ("Periodic jobs", "event_repeat", "django_celery_beat.periodictask"),
+        ("Recurring tasks", "event_repeat", "tasks_app.schedule"),
+        ("Fires", "history", "tasks_app.fire"),
+        ("Beat's own jobs", "manufacturing", "django_celery_beat.periodictask"),
         ("Intervals", "timer", "django_celery_beat.intervalschedule"),
         ("Crontabs", "schedule", "django_celery_beat.crontabschedule"),
         ("At an instant", "alarm", "django_celery_beat.clockedschedule"),

@@ -45,7 +45,7 @@ def put(schedule: Schedule, data: Any, caller: Caller, *, now: datetime) -> None
     if is_new or "name" in data:
         schedule.name = _name(data.get("name"))
     if is_new or "task" in data:
-        schedule.task = _task(data.get("task"), caller)
+        schedule.task = task(data.get("task"), caller)
     for name, choices in (("overlap", Schedule.Overlap), ("catch_up", Schedule.CatchUp)):
         if name in data:
             setattr(schedule, name, _choice(data[name], name, choices.values))
@@ -53,7 +53,7 @@ def put(schedule: Schedule, data: Any, caller: Caller, *, now: datetime) -> None
         schedule.jitter_s = _number(data["jitter_s"], "jitter_s", 0.0, JITTER_MAX_S)
     if is_new or set(WHEN) & set(data):
         _put_when(schedule, data)
-        schedule.next_at = _first(schedule, now)
+        schedule.next_at = first(schedule, now)
 
 
 def said(schedule: Schedule) -> dict[str, Any]:
@@ -127,7 +127,8 @@ def _solar(data: Any) -> SolarSchedule:
     return found
 
 
-def _first(schedule: Schedule, now: datetime) -> datetime:
+def first(schedule: Schedule, now: datetime) -> datetime:
+    """The schedule's next instant. Raises InvalidParamsError if there is none."""
     instant = times.first(schedule, now)
     if instant is None:
         field = "at" if schedule.clocked else "cron"
@@ -135,7 +136,7 @@ def _first(schedule: Schedule, now: datetime) -> datetime:
     return instant
 
 
-def _task(data: Any, caller: Caller) -> dict[str, Any]:
+def task(data: Any, caller: Caller) -> dict[str, Any]:
     """The task of each fire, as it would be submitted now. Raises what that raises, with the path below ``task``."""
     if not isinstance(data, Mapping):
         raise invalid("task", "is required and must be an object, as POST /api/v1/tasks/ takes it")
