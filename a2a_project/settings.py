@@ -95,6 +95,8 @@ A2A_KEEP_FAILED_DAYS = env.float("A2A_KEEP_FAILED_DAYS", default=90.0)
 A2A_PRUNE_S = env.float("A2A_PRUNE_S", default=60.0)
 
 # --- Schedules ------------------------------------------------------------------------------------------------------
+#: Schedules that are declared here, as a JSON list or the path of a file with one: see docs/schedules.md.
+A2A_SCHEDULES = env.str("A2A_SCHEDULES", default="")
 #: How often beat looks for schedules that are due, in seconds.
 A2A_FIRE_S = env.float("A2A_FIRE_S", default=1.0)
 

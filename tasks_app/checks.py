@@ -21,6 +21,7 @@ from django.db.backends.postgresql.base import DatabaseWrapper
 
 from tasks_app import agents, tokens
 from tasks_app.brokers import options
+from tasks_app.schedules import declared
 
 #: Names stand in addresses and in queues' arguments: those of DNS labels.
 AGENT_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -200,6 +201,17 @@ def public_url(**_: Any) -> list[CheckMessage]:
     if settings.A2A_TLS and parts.scheme == "http":
         hint = "Every request would be redirected to https, and a redirected POST loses its body. Use https there."
         return [Warning("A2A_TLS is on, but A2A_PUBLIC_URL begins with http://.", hint=hint, id="a2a.W005")]
+    return []
+
+
+@register
+def declared_schedules(**_: Any) -> list[CheckMessage]:
+    """E024 for schedules that cannot be read."""
+    try:
+        declared.read(settings.A2A_SCHEDULES)
+    except (ValueError, OSError) as error:
+        hint = "docs/schedules.md shows a list."
+        return [Error(f"A2A_SCHEDULES cannot be read: {error}.", hint=hint, id="a2a.E024")]
     return []
 
 

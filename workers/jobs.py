@@ -14,6 +14,7 @@ from tasks_app import engine, retention
 from tasks_app.agents import AgentError, Snooze, TurnEnd
 from tasks_app.dispatch.loop import sweep
 from tasks_app.dispatch.queues import JOB_NAMES
+from tasks_app.schedules import declared
 from tasks_app.schedules.fire import fire_due
 from tasks_app.status import Lane
 from workers import node
@@ -74,6 +75,7 @@ def push() -> int:
 def fire() -> int:
     """Beat's sweep over schedules; how many it fired."""
     with _reconnecting():
+        declared.put_once()
         return fire_due()
 
 

@@ -39,6 +39,7 @@ class Migration(migrations.Migration):
                 ),
                 ("jitter_s", models.FloatField(default=0.0)),
                 ("paused_at", models.DateTimeField(blank=True, editable=False, null=True)),
+                ("is_declared", models.BooleanField(default=False, editable=False)),
                 ("next_at", models.DateTimeField(editable=False, null=True)),
                 ("created_at", models.DateTimeField(editable=False)),
                 (

@@ -44,6 +44,8 @@ class Schedule(models.Model):
     #: A fire's task starts up to so many seconds later, by chance.
     jitter_s = models.FloatField(default=0.0)
     paused_at = models.DateTimeField(null=True, blank=True, editable=False)
+    #: The settings declare it, and have the last word on it whenever worker-system starts.
+    is_declared = models.BooleanField(default=False, editable=False)
     #: The first instant that was not dealt with; null if there is none any more.
     next_at = models.DateTimeField(null=True, editable=False)
     #: Intervals are counted from here.

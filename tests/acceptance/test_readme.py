@@ -53,6 +53,17 @@ def test_many_at_once(live: Live) -> None:
     assert '"completed":2' in bash("curl -N" + follow.replace("<id>", batch_id))
 
 
+@pytest.mark.services
+def test_again_and_again(live: Live) -> None:
+    block = next(block for block in blocks("sh") if "/api/v1/schedules/" in block).replace(
+        "http://127.0.0.1:8000", live.stack.url
+    )
+    make, run = block.split("curl -X", 1)
+    schedule_id = re.findall(r'"id":"([0-9a-f-]{36})"', bash(make))[0]
+    assert '"outcome":"started"' in bash("curl -X" + run.replace("<id>", schedule_id))
+    live.http.delete(f"/api/v1/schedules/{schedule_id}/")
+
+
 def test_the_agent_of_the_readme_is_one() -> None:
     scope: dict[str, object] = {"__name__": "readme"}
     exec(blocks("python")[0], scope)  # noqa: S102 (our own README)
