@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -239,6 +240,19 @@ class Context:
         self._ids.add(artifact.artifact_id)
         parts = tuple(part_chunk(part) for part in artifact.parts)
         self._recorder.add(self._record(said, parts, append=append, last_chunk=last_chunk))
+
+    def batch(self, tasks: Sequence[Mapping[str, Any]], *, key: str, **fields: Any) -> UUID:
+        """Submits tasks of the same client as one batch, whose id it returns when they are durable.
+
+        ``tasks`` and ``fields`` are those of ``POST /api/v1/batches/``. Under one ``key`` a turn makes one batch,
+        however often it is tried. It waits for the database: from a coroutine, call it by ``asyncio.to_thread``.
+        Raises :class:`LeaseLost` when to stop, ``ValueError`` naming what is wrong, AgentError to be tried again where
+        the client has too many tasks waiting.
+        """
+        self.check()
+        from workers.submitting import batch  # most handlers submit nothing, and need none of its libraries
+
+        return batch(self._claim, {"tasks": list(tasks), **fields}, key=f"{self.idempotency_key}:{key}")
 
     def result(self, content: bytes | str | dict[str, Any] | list[Any]) -> None:
         """What a handler returned: written with the finish. Every turn has its own."""

@@ -1,0 +1,32 @@
+"""What a handler submits: a batch of its own client's tasks."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+
+from tasks_app import batches
+from tasks_app.a2a.errors import A2AError, ResourceExhaustedError
+from tasks_app.agents import AgentError
+from tasks_app.authentication import Caller
+from tasks_app.engine import Claim
+from tasks_app.models import Client
+
+
+def batch(claim: Claim, body: dict[str, Any], *, key: str) -> UUID:
+    """The batch that this body asks for under this key, by its id. Raises as ``Context.batch`` does."""
+    try:
+        owner = Client.objects.get(name=claim.client)
+        caller = Caller(owner.pk, owner.name, owner.submit_rate_per_s, owner.max_queued)
+        return batches.make(batches.asked(body, key=key), caller).batch_id
+    except ResourceExhaustedError as error:
+        raise AgentError(
+            error.message, code="resource_exhausted", retryable=True, delay_s=float(error.retry_after_s)
+        ) from error
+    except A2AError as error:
+        raise ValueError(error.message) from error
+    finally:
+        # It may be the only query of this thread, or of this process.
+        connection.close()
