@@ -17,7 +17,7 @@ django.setup()
 from benchmarks.seed import local, new_task
 from tasks_app import engine
 from tasks_app.a2a.extension import TaskOptions
-from tasks_app.batches import CHUNK
+from tasks_app.batch_items import CHUNK
 from tasks_app.dispatch.plan import Plan, Rules
 from tasks_app.status import Lane
 

@@ -5,47 +5,36 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 import orjson
 from a2a.types import TaskPushNotificationConfig
 from asgiref.sync import async_to_sync
 from django.db import transaction
-from django.db.utils import DataError, IntegrityError, OperationalError
+from django.db.utils import OperationalError
 
-from tasks_app import engine, intake, metrics, throttle
+from tasks_app import engine, metrics, throttle
 from tasks_app.a2a import parse
-from tasks_app.a2a.errors import A2AError, InvalidParamsError, ResourceExhaustedError, invalid, violations
-from tasks_app.authentication import Caller, Forbidden
-from tasks_app.engine import Created, NewBatch, NewTask, Tally, core
+from tasks_app.a2a.errors import invalid
+from tasks_app.authentication import Caller
+from tasks_app.batch_items import Filling, NotJSON
+from tasks_app.engine import NewBatch, Tally, core
 from tasks_app.models import Batch
 from tasks_app.nesting import DEPTH_MAX, is_too_deep
 from tasks_app.push import configs, wire
 from tasks_app.push.guard import guard
 from tasks_app.push.values import NewPush
-from tasks_app.submissions import check_names, submission
+from tasks_app.submissions import check_names
 from tasks_app.wakeups import accepted, bell
 
 FIELDS = ("name", "metadata", "defaults", "atomic", "callback", "tasks")
 SIZE_MAX = 10_000
 NAME_MAX_CHARS = KEY_MAX_CHARS = 256
-#: As many tasks are stored in a statement, or as many bytes of messages.
-CHUNK, CHUNK_BYTES = 500, 1_000_000
 #: With what a line begins that says something of the batch itself.
 HEAD = b'{"batch"'
-#: As many wrong items are told of where none was accepted.
-TOLD_MAX = 100
-
-
-@dataclass(frozen=True, slots=True)
-class NotJSON:
-    """An item that could not be read."""
-
-    problem: str
-    text: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,16 +54,6 @@ class BatchRequest:
     items: Collection[Any]
     key: str
     digest: bytes
-
-
-class Accepted(NamedTuple):
-    """What is counted and rung for of a task that was created."""
-
-    id: UUID
-    agent: str
-    lane: str
-    priority: int
-    client_id: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,7 +156,7 @@ def tallies(found: Sequence[Batch]) -> dict[UUID, Tally]:
 
 
 def _made(new: NewBatch, request: BatchRequest, caller: Caller) -> Made:
-    filling = _Filling(new.id, request, caller)
+    filling = Filling(new.id, request.items, caller, defaults=request.defaults, atomic=request.atomic)
     with transaction.atomic():
         opened = engine.run(engine.open_batch, new)
         if opened.batch_id != new.id or opened.conflict:
@@ -210,102 +189,6 @@ def _known(opened: engine.Opened) -> Made:
     if opened.conflict:
         raise invalid("Idempotency-Key", "was used before, for another request")
     return Made(batch_id=opened.batch_id, repeated=True)
-
-
-class _Filling:
-    """Stores a request's items as tasks of a batch, within the caller's transaction."""
-
-    def __init__(self, batch_id: UUID, request: BatchRequest, caller: Caller) -> None:
-        self._batch_id = batch_id
-        self._request = request
-        self._caller = caller
-        self._limit: ResourceExhaustedError | None = None
-        #: What was accepted, and what became of each.
-        self.tasks: list[Accepted] = []
-        self.created: list[Created] = []
-        #: What was not: ``{"index": …, "field": …, "message": …}``.
-        self.refused: list[dict[str, Any]] = []
-
-    def fill(self) -> None:
-        chunk: list[NewTask] = []
-        size_bytes = 0
-        for task in self._tasks():
-            chunk.append(task)
-            size_bytes += len(task.message)
-            if len(chunk) == CHUNK or size_bytes >= CHUNK_BYTES:
-                self._store(chunk)
-                chunk, size_bytes = [], 0
-        self._store(chunk)
-        self.refused.sort(key=lambda wrong: wrong["index"])
-
-    def error(self) -> A2AError:
-        """Why nothing is accepted."""
-        if self._limit is not None and not any(wrong["field"] != self._limit.limit for wrong in self.refused):
-            return self._limit
-        told = [
-            {"field": _path(wrong["index"], wrong["field"]), "message": wrong["message"]}
-            for wrong in self.refused[:TOLD_MAX]
-        ]
-        wrong = f"{len(self.refused)} of {len(self._request.items)} tasks are wrong, and none was accepted"
-        return InvalidParamsError(f"{wrong}; {told[0]['field']}: {told[0]['message']}", data={"errors": told})
-
-    def _tasks(self) -> Iterator[NewTask]:
-        """Those of the items that are right."""
-        defaults = self._request.defaults
-        for index, item in enumerate(self._request.items):
-            try:
-                if isinstance(item, NotJSON):
-                    raise invalid("body", f"is not JSON: {item.problem}")
-                asked = {**defaults, **item} if isinstance(item, Mapping) else item
-                task = submission(asked, self._caller, method="batches.create")
-            except A2AError as error:
-                (wrong,) = violations(error)
-                self._refuse(index, wrong["field"], wrong["message"])
-            except Forbidden as error:
-                self._refuse(index, "agent", str(error))
-            else:
-                yield replace(task, batch_id=self._batch_id, batch_index=index)
-
-    def _store(self, items: list[NewTask]) -> None:
-        """Stores what can be stored: a value that the database does not take makes only its own item a wrong one."""
-        if not items or (self.refused and self._request.atomic):
-            return
-        verb = engine.create if self._caller.max_queued is None else engine.create_within
-        try:
-            with transaction.atomic():
-                created = engine.run(verb, items)
-        except (DataError, IntegrityError) as error:
-            if len(items) == 1:
-                self._refuse(items[0].batch_index, "body", f"cannot be stored: {error}"[:300])
-                return
-            middle = len(items) // 2
-            self._store(items[:middle])
-            self._store(items[middle:])
-            return
-        for item, made in zip(items, created, strict=True):
-            self._created(item, made)
-
-    def _created(self, item: NewTask, made: Created) -> None:
-        try:
-            intake.accepted(made, self._caller)
-            if made.repeated:
-                raise invalid("message.messageId", f"was used before, for task {made.task_id}")
-        except ResourceExhaustedError as error:
-            self._limit = error
-            self._refuse(item.batch_index, error.limit, error.message)
-        except InvalidParamsError as error:
-            (wrong,) = violations(error)
-            self._refuse(item.batch_index, wrong["field"], wrong["message"])
-        else:
-            self.tasks.append(Accepted(item.id, item.agent, item.lane, item.priority, item.client_id))
-            self.created.append(made)
-
-    def _refuse(self, index: int | None, field: str, message: str) -> None:
-        self.refused.append({"index": index, "field": "" if field == "body" else field, "message": message})
-
-
-def _path(index: int, field: str) -> str:
-    return f"tasks[{index}].{field}" if field else f"tasks[{index}]"
 
 
 def _text(value: Any, path: str, most: int) -> str:

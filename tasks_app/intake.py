@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -76,6 +76,9 @@ def new_task(
     Raises InvalidParamsError or ContentTypeNotSupportedError; Forbidden if the caller lacks a scope for what it asks.
     """
     ask_for(options.skill, caller=caller, spec=spec, message=message, path=f"{options_path}skill")
+    # What it needs it is given to read, as what its client refers to (A2A 1.0, section 3.4.1).
+    known = set(message.reference_task_ids)
+    message.reference_task_ids.extend(str(needed) for needed in options.depends_on if str(needed) not in known)
     _check_content(spec, message)
     _check_parameters(spec, options, f"{options_path}parameters")
     needs = _needs(spec, options, f"{options_path}resources")
@@ -105,7 +108,15 @@ def new_task(
         timeout_s=options.timeout_s or spec.timeout_s,
         max_attempts=spec.max_attempts,
         run_after=options.run_after,
+        depends_on=options.depends_on,
     )
+
+
+def check_needs(needed: Sequence[UUID], owned: Collection[UUID], *, path: str) -> None:
+    """Raises InvalidParamsError for a task that is needed and is none of the client's."""
+    for index, each in enumerate(needed):
+        if each not in owned:
+            raise invalid(f"{path}[{index}]", "there is no such task")
 
 
 def follow_up(

@@ -303,7 +303,11 @@ async def _asked(call: Call, params: Params) -> Asked:
     immediately = configuration.return_immediately
     if message.task_id:
         return Asked(await _follow_up(call, message, modes), message, webhook, history_length, immediately)
-    return Asked(_new_task(call, params, message, modes, webhook), message, None, history_length, immediately)
+    item = _new_task(call, params, message, modes, webhook)
+    if item.depends_on:
+        owned = await web().read(reads.owned, item.depends_on, client_id=call.caller.client_id)
+        intake.check_needs(item.depends_on, owned, path=f"message.metadata.{extension.URI}.depends_on")
+    return Asked(item, message, None, history_length, immediately)
 
 
 def _new_task(call: Call, params: Params, message: Message, modes: tuple[str, ...], webhook: NewPush | None) -> NewTask:

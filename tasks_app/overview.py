@@ -34,8 +34,8 @@ SELECT head.lane, head.priority, head.agent, counted.tasks, counted.later, head.
 FROM head, LATERAL (
     SELECT count(*) AS tasks, count(*) FILTER (WHERE run_after > now()) AS later
     FROM (SELECT run_after FROM tasks_app_task
-          WHERE status = 'pending' AND admitted_at IS NULL AND lane = head.lane AND priority = head.priority
-            AND agent = head.agent AND client_id = head.client_id
+          WHERE status = 'pending' AND admitted_at IS NULL AND deps_left = 0 AND lane = head.lane
+            AND priority = head.priority AND agent = head.agent AND client_id = head.client_id
           ORDER BY run_after LIMIT %(limit)s) own
 ) counted
 """  # noqa: S608 (only constants are put in)

@@ -49,6 +49,8 @@ class Situation:
     breaker: str | None = None
     rate_per_s: float | None = None
     debt_s: float = 0.0
+    #: Of the tasks that it needs, how many have not completed.
+    deps_left: int = 0
     places: tuple[Place, ...] = ()
 
 
@@ -67,6 +69,9 @@ def reasons(situation: Situation) -> list[Reason]:
 def _held_up(situation: Situation) -> list[Reason]:
     found = []
     names = _names(situation)
+    if situation.deps_left:
+        needs = "a task that it needs has" if situation.deps_left == 1 else f"{situation.deps_left} tasks it needs have"
+        found.append(Reason("dependencies", f"{needs} not completed: see depends_on"))
     if situation.due_in_s > 0:
         found.append(Reason("not_due", "its time has not come: see run_after"))
     for scope in sorted(situation.paused):
@@ -135,7 +140,7 @@ SELECT task.lane, task.priority, task.agent, task.client_id, task.id, task.memor
        lane.paused_at IS NOT NULL, queue.paused_at IS NOT NULL, agent.paused_at IS NOT NULL,
        client.paused_at IS NOT NULL, lane.max_running, agent.max_running, client.max_running,
        flight.lane, flight.agent, flight.client, agent.dispatch_rate_per_s,
-       GREATEST(0, COALESCE(extract(epoch FROM agent.next_at - now()), 0))::float8
+       GREATEST(0, COALESCE(extract(epoch FROM agent.next_at - now()), 0))::float8, task.deps_left
 FROM tasks_app_task task
 JOIN tasks_app_client client ON client.id = task.client_id
 LEFT JOIN tasks_app_breaker breaker ON breaker.agent = task.agent
@@ -191,5 +196,6 @@ def _situation(row: tuple[Any, ...], places: tuple[Place, ...]) -> Situation:
         running=dict(zip(("lane", "agent", "client"), row[18:21], strict=True)),
         rate_per_s=row[21] or (spec.dispatch_rate_per_s if spec is not None else None),
         debt_s=row[22],
+        deps_left=row[23],
         places=places,
     )

@@ -81,6 +81,11 @@ def moved(tasks: Iterable[Moved]) -> list[Ring]:
     ]
 
 
+def ended(tasks: Iterable[Moved]) -> list[Ring]:
+    """What to ring after these tasks ended that never ran."""
+    return [ring for task in tasks for ring in rings(task.lane, [task.task_id], settled=True)]
+
+
 def arrived(priorities: Iterable[int]) -> list[Ring]:
     """What to ring after tasks of these priorities have come, whatever their groups."""
     most_urgent = min(priorities, default=None)

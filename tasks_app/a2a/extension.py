@@ -10,17 +10,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 from a2a.types import Message
 from django.utils.dateparse import parse_datetime
 
 from tasks_app.a2a.errors import invalid
-from tasks_app.a2a.parse import json_object, whole
+from tasks_app.a2a.parse import json_object, uuid, whole
 from tasks_app.status import Priority
 
 URI = "urn:a2a-task-manager:task-options:v1"
-DESCRIPTION = "Skill, priority, timeout, start deadline, earliest start, parameters and resources of a task."
-FIELDS = ("skill", "priority", "timeout_s", "start_deadline_s", "run_after", "parameters", "resources")
+DESCRIPTION = (
+    "Skill, priority, timeout, start deadline, earliest start, parameters and resources of a task; tasks that it needs."
+)
+FIELDS = (
+    *("skill", "priority", "timeout_s", "start_deadline_s", "run_after", "depends_on", "parameters", "resources"),
+)
+#: As many tasks one may need.
+DEPENDS_MAX = 100
 #: The longest timeout or start deadline that may be asked for, in seconds: 30 days.
 TIMEOUT_MAX_S = 30 * 86_400.0
 #: Of an earliest start: what stays an instant in PostgreSQL and in Python, whatever is added or taken away.
@@ -31,7 +38,8 @@ RUN_AFTER_YEARS = (1970, 2999)
 class TaskOptions:
     """How a task is to be run; None means the agent's default.
 
-    ``skill`` is the id of the skill that is asked for; empty: whichever the agent takes.
+    ``skill`` is the id of the skill that is asked for; empty: whichever the agent takes. ``depends_on`` are tasks that
+    must have completed before it runs.
     """
 
     skill: str = ""
@@ -39,6 +47,7 @@ class TaskOptions:
     timeout_s: float | None = None
     start_deadline_s: float | None = None
     run_after: datetime | None = None
+    depends_on: tuple[UUID, ...] = ()
     parameters: dict[str, Any] = field(default_factory=dict)
     resources: dict[str, Any] = field(default_factory=dict)
 
@@ -66,6 +75,7 @@ def parse(data: Any, *, path: str) -> TaskOptions:
         timeout_s=_seconds(data.get("timeout_s"), _join(path, "timeout_s")),
         start_deadline_s=_seconds(data.get("start_deadline_s"), _join(path, "start_deadline_s")),
         run_after=_run_after(data.get("run_after"), _join(path, "run_after")),
+        depends_on=_depends_on(data.get("depends_on"), _join(path, "depends_on")),
         parameters=whole(json_object(data.get("parameters"), path=_join(path, "parameters"))),
         resources=whole(json_object(data.get("resources"), path=_join(path, "resources"))),
     )
@@ -120,6 +130,18 @@ def _seconds(value: Any, path: str) -> float | None:
     if not 0 < value <= TIMEOUT_MAX_S:
         raise invalid(path, f"must be more than 0 and at most {TIMEOUT_MAX_S:g} seconds")
     return float(value)
+
+
+def _depends_on(value: Any, path: str) -> tuple[UUID, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list) or len(value) > DEPENDS_MAX:
+        raise invalid(path, f"must be a list of at most {DEPENDS_MAX} ids of tasks")
+    found = [uuid(text) if isinstance(text, str) else None for text in value]
+    for index, known in enumerate(found):
+        if known is None:
+            raise invalid(f"{path}[{index}]", "must be the id of a task")
+    return tuple(dict.fromkeys(known for known in found if known is not None))
 
 
 def _run_after(value: Any, path: str) -> datetime | None:

@@ -27,6 +27,9 @@ class SubmissionSerializer(serializers.Serializer[Any]):
         required=False, help_text="It fails if it has not started so many seconds after it may run."
     )
     run_after = serializers.DateTimeField(required=False, help_text="Not before this instant.")
+    depends_on = serializers.ListField(
+        child=serializers.UUIDField(), required=False, help_text="Tasks that must have completed before it runs."
+    )
     parameters = serializers.DictField(required=False, help_text="By the agent's JSON Schema.")
     resources = serializers.DictField(required=False, help_text="memory_mb, cores, disk_mb, cpu_s.")
     metadata = serializers.DictField(required=False)
@@ -170,6 +173,7 @@ class TaskDetailSerializer(TaskSerializer):
     """A task by itself: with why it waits, its messages, artifacts, attempts and checkpoints."""
 
     waiting_for = serializers.SerializerMethodField()
+    depends_on = serializers.SerializerMethodField()
     messages = serializers.SerializerMethodField()
     artifacts = ArtifactSerializer(many=True)
     attempts = serializers.SerializerMethodField()
@@ -181,6 +185,7 @@ class TaskDetailSerializer(TaskSerializer):
             *TaskSerializer.Meta.fields,
             "lease_expires_at",
             "waiting_for",
+            "depends_on",
             "messages",
             "artifacts",
             "attempts",
@@ -192,6 +197,10 @@ class TaskDetailSerializer(TaskSerializer):
         if task.status != TaskStatus.PENDING:
             return []
         return [reason._asdict() for reason in engine.run(waiting_for, task.id)]
+
+    @extend_schema_field(serializers.ListField(child=serializers.UUIDField()))
+    def get_depends_on(self, task: Task) -> list[str]:
+        return [str(needed) for needed in task.dependencies.order_by("needs_id").values_list("needs_id", flat=True)]
 
     def get_messages(self, task: Task) -> list[dict[str, Any]]:
         return [MessageToDict(message) for message in task.messages]

@@ -14,7 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ReadOnlyModelViewSet
 
-from tasks_app import control, engine, intake, metrics, reruns, throttle
+from tasks_app import control, engine, intake, metrics, reads, reruns, throttle
 from tasks_app.a2a import extension
 from tasks_app.a2a.errors import TaskNotCancelableError, TaskNotFoundError, UnsupportedOperationError, invalid
 from tasks_app.api.filters import PARAMETERS, filtered
@@ -82,6 +82,9 @@ class TaskViewSet(ReadOnlyModelViewSet[Task]):
     def create(self, request: Request) -> Response:
         """Accepts a task: 201 and the task, which is durable by then; 200 if the same message had made it before."""
         item = submission(request.data, self._caller, method="tasks.create")
+        if item.depends_on:
+            owned = engine.run(reads.owned, item.depends_on, client_id=self._caller.client_id)
+            intake.check_needs(item.depends_on, owned, path="depends_on")
         throttle.check(self._caller)
         verb = engine.create if item.max_queued is None else engine.create_within
         created = engine.run(verb, [item])[0]

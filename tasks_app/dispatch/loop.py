@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 
@@ -28,6 +29,8 @@ STANDBY_S = 1.0
 BATCH_MAX = 500
 #: How many clients the dispatcher remembers to have served.
 SERVED_MAX = 10_000
+#: How often it looks whether what tasks need has ended, in seconds, while there are such.
+RESOLVE_S = 0.1
 #: The shortest it sleeps until a task is due.
 SHORTEST_S = 0.005
 #: So long after a round began the next one begins at the earliest. What comes meanwhile goes together, also through the
@@ -47,6 +50,8 @@ class Dispatcher:
         self._served: dict[int, float] = {}
         self._looked_at = 0.0
         self._due_at = 0.0
+        #: When to look whether what tasks need has ended; a look around does in any case.
+        self._resolve_at = math.inf
         self._began_at = 0.0
         #: The most urgent priority of what was submitted since the last round.
         self._newest: int = Priority.LOW
@@ -87,11 +92,13 @@ class Dispatcher:
             self._sweep_if_late()
             self._keep_open()
             self._publish(engine.run(engine.republish))
+        if looks or time.monotonic() >= self._resolve_at:
+            self._resolve()
         if looks or self._window.is_open() or self._window.passes(self._newest):
             self._admit()
 
     def _hear(self) -> None:
-        until = min(self._looked_at + POLL_S, self._due_at)
+        until = min(self._looked_at + POLL_S, self._due_at, self._resolve_at)
         for text in self._ear.wait(min(POLL_S, max(0.0, until - time.monotonic()))):
             lane, _, count = text.partition(":")
             if count.isdigit() and lane in Lane.values:
@@ -152,6 +159,16 @@ class Dispatcher:
         wait_s = 0.0 if full else max(SHORTEST_S, admission.next_due_s or POLL_S)
         self._due_at = time.monotonic() + min(wait_s, POLL_S if known is None else REMEMBER_S)
         self._publish(admission.hints)
+
+    def _resolve(self) -> None:
+        """Lets what needed others, which have completed since, be admitted; fails what needed one that has not."""
+        resolved = engine.run(engine.resolve)
+        self._resolve_at = time.monotonic() + RESOLVE_S if resolved.waits else math.inf
+        for task in resolved.freed:
+            self._heads.changed(GroupKey(task.lane, task.priority, task.agent, task.client_id))
+            self._newest = min(self._newest, task.priority)
+        metrics.moved(resolved.failed)
+        bell.ring(wakeups.ended(resolved.failed))
 
     def _sweep_if_late(self) -> None:
         if engine.run(engine.sweep_is_late):

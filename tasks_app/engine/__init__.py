@@ -22,6 +22,7 @@ unadmit         take back what was admitted and is paused now
 rerun           a new task from one that has ended
 judge           move circuit breakers on
 open_batch      a batch, for tasks that are created in it; find_batch, refuse, tally
+resolve         what becomes of tasks that need others which have ended
 settle          complete the batches of which every task has ended
 leftovers       what handlers left elsewhere of tasks cancelled without one; left: what became of it
 prune           delete what ended long ago
@@ -38,6 +39,7 @@ from tasks_app.engine.claim import Claim, ClaimRequest, Offer, claim, extend, fe
 from tasks_app.engine.core import Steps, arun, run
 from tasks_app.engine.create import Created, NewTask, Submitted, create, create_within
 from tasks_app.engine.deliver import Delivered, FollowUp, deliver
+from tasks_app.engine.dependencies import Freed, Resolved, resolve
 from tasks_app.engine.expire import expire
 from tasks_app.engine.leftover import Leftover, left, leftovers
 from tasks_app.engine.loss import Lost, lose, rescue, sweep_is_late, tick
@@ -69,6 +71,7 @@ __all__ = [
     "Delivered",
     "Finish",
     "FollowUp",
+    "Freed",
     "Hint",
     "Kept",
     "Leftover",
@@ -80,6 +83,7 @@ __all__ = [
     "Offer",
     "Opened",
     "Record",
+    "Resolved",
     "Steps",
     "Submitted",
     "Tally",
@@ -109,6 +113,7 @@ __all__ = [
     "rerun",
     "reschedule",
     "rescue",
+    "resolve",
     "run",
     "settle",
     "sweep_is_late",

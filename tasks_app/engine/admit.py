@@ -166,12 +166,12 @@ GROUP BY 1, 2, 3, 4, 5, 6, 7, 9
 HEADS = """
 WITH RECURSIVE head AS (
     (SELECT lane, priority, agent, client_id, run_after FROM tasks_app_task
-     WHERE status = 'pending' AND admitted_at IS NULL
+     WHERE status = 'pending' AND admitted_at IS NULL AND deps_left = 0
      ORDER BY lane, priority, agent, client_id, run_after LIMIT 1)
     UNION ALL
     SELECT next.* FROM head, LATERAL (
         SELECT lane, priority, agent, client_id, run_after FROM tasks_app_task
-        WHERE status = 'pending' AND admitted_at IS NULL
+        WHERE status = 'pending' AND admitted_at IS NULL AND deps_left = 0
           AND (lane, priority, agent, client_id) > (head.lane, head.priority, head.agent, head.client_id)
         ORDER BY lane, priority, agent, client_id, run_after LIMIT 1) next
 )
@@ -188,8 +188,8 @@ FROM unnest(%(lane)s::text[], %(priority)s::smallint[], %(agent)s::text[], %(cli
          AS changed(lane, priority, agent, client_id),
 LATERAL (
     SELECT lane, priority, agent, client_id, run_after FROM tasks_app_task
-    WHERE status = 'pending' AND admitted_at IS NULL AND lane = changed.lane AND priority = changed.priority
-      AND agent = changed.agent AND client_id = changed.client_id
+    WHERE status = 'pending' AND admitted_at IS NULL AND deps_left = 0 AND lane = changed.lane
+      AND priority = changed.priority AND agent = changed.agent AND client_id = changed.client_id
     ORDER BY run_after LIMIT 1
 ) head
 """  # noqa: S608
@@ -206,8 +206,8 @@ WITH found AS (
                 %(level)s::int[], %(seats)s::int[]) AS ask(lane, priority, agent, client_id, level, seats),
     LATERAL (
         SELECT id, epoch, run_after, memory_mb, cores, disk_mb FROM tasks_app_task
-        WHERE status = 'pending' AND admitted_at IS NULL AND lane = ask.lane AND priority = ask.priority
-          AND agent = ask.agent AND client_id = ask.client_id
+        WHERE status = 'pending' AND admitted_at IS NULL AND deps_left = 0 AND lane = ask.lane
+          AND priority = ask.priority AND agent = ask.agent AND client_id = ask.client_id
           AND run_after <= now() - (ask.priority - ask.level) * %(ageing_s)s * interval '1 second'
         ORDER BY run_after, id LIMIT ask.seats
     ) task

@@ -7,9 +7,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
+import uuid_utils.compat
 from a2a.types import Message
 
-from tasks_app.engine import batches
+from tasks_app.engine import batches, dependencies
 from tasks_app.engine.batches import Place
 from tasks_app.engine.claim import decoded
 from tasks_app.engine.conditions import PENDING
@@ -79,7 +80,7 @@ def unadmit(
 def rerun(task_ids: Sequence[UUID], *, lanes: dict[str, Lane], max_queued: int | None = None) -> Steps[list[Created]]:
     """Makes a new task of each of these that has ended, which names it as ``rerun_of``; what was made, in order of id.
 
-    It takes the place that the other holds in a batch.
+    It takes the place that the other holds in a batch, and needs the newest of what that needed and has not completed.
     ``lanes`` are those of the agents there are; a task of another agent is left out, since nothing could run it.
     ``max_queued`` is how many tasks their clients may have waiting; what is more is refused, see :func:`create_within`.
     """
@@ -88,7 +89,11 @@ def rerun(task_ids: Sequence[UUID], *, lanes: dict[str, Lane], max_queued: int |
     if not rows:
         return []
     places = yield from batches.vacate([row[0] for row in rows])
-    items = [_again(row, lanes[row[2]], places.get(row[0]), max_queued) for row in rows]
+    ids = {row[0]: uuid_utils.compat.uuid7() for row in rows}
+    needs = yield from dependencies.again((yield from dependencies.needed(list(ids))), ids)
+    items = [
+        _again(row, ids[row[0]], lanes[row[2]], places.get(row[0]), needs.get(row[0], {}), max_queued) for row in rows
+    ]
     made = yield from (create if max_queued is None else create_within)(items)
     refused = {row[0] for row, created in zip(rows, made, strict=True) if created.refused}
     taken = {task_id: place for task_id, place in places.items() if task_id not in refused}
@@ -96,10 +101,23 @@ def rerun(task_ids: Sequence[UUID], *, lanes: dict[str, Lane], max_queued: int |
     return made
 
 
-def _again(row: tuple[Any, ...], lane: Lane, place: Place | None, max_queued: int | None) -> NewTask:
+def _again(
+    row: tuple[Any, ...],
+    task_id: UUID,
+    lane: Lane,
+    place: Place | None,
+    needs: dict[UUID, UUID],
+    max_queued: int | None,
+) -> NewTask:
     message = Message.FromString(bytes(row[7]))
     message.message_id = f"rerun-{uuid4()}"
+    newest = {str(before): str(after) for before, after in needs.items()}
+    references = [newest.get(text, text) for text in message.reference_task_ids]
+    del message.reference_task_ids[:]
+    message.reference_task_ids.extend(references)
     return NewTask(
+        id=task_id,
+        depends_on=tuple(dict.fromkeys(needs.values())),
         client_id=row[1],
         agent=row[2],
         lane=lane,

@@ -30,8 +30,9 @@ class NewTask:
     for which its agent has a default: a repeat stays one when the agent's declaration changes. ``needs`` is what it
     asked for and what its agent declares. ``accepted_output_modes`` are the media types that its client takes as an
     answer; empty if it did not say. ``max_queued`` is how many of its client's tasks may wait. ``push`` is where its
-    events are sent, from the first on. ``batch_index`` is its place in the batch. The id is made here, so that a repeat
-    after a lost connection is the same task.
+    events are sent, from the first on.
+    ``batch_index`` is its place in the batch. ``depends_on`` are tasks of its client that must have completed before it
+    runs; they may be of the same list. The id is made here, so that a repeat after a lost connection is the same task.
     """
 
     client_id: int
@@ -54,6 +55,7 @@ class NewTask:
     run_after: datetime | None = None
     batch_id: UUID | None = None
     batch_index: int | None = None
+    depends_on: tuple[UUID, ...] = ()
     rerun_of: UUID | None = None
     push: NewPush | None = None
     id: UUID = field(default_factory=uuid_utils.compat.uuid7)
@@ -106,10 +108,10 @@ WITH item AS (
         %(parameters)s::jsonb[], %(metadata)s::jsonb[], %(resources)s::jsonb[], %(timeout_s)s::float8[],
         %(max_attempts)s::smallint[], %(run_after)s::timestamptz[], %(batch_id)s::uuid[],
         %(batch_index)s::int[], %(rerun_of)s::uuid[], %(memory_mb)s::int[], %(cores)s::float8[], %(disk_mb)s::int[],
-        %(start_deadline_s)s::float8[], %(accepted_output_modes)s::text[]
+        %(start_deadline_s)s::float8[], %(accepted_output_modes)s::text[], %(deps_left)s::int[]
     ) AS item(id, client_id, agent, lane, priority, context_id, message_id, digest, method, message, parameters,
               metadata, resources, timeout_s, max_attempts, run_after, batch_id, batch_index, rerun_of, memory_mb,
-              cores, disk_mb, start_deadline_s, accepted_output_modes)
+              cores, disk_mb, start_deadline_s, accepted_output_modes, deps_left)
 ), request AS (
     INSERT INTO tasks_app_taskrequest
         (task_id, client_id, agent, message_id, digest, method, message, parameters, metadata, resources,
@@ -123,10 +125,10 @@ WITH item AS (
     INSERT INTO tasks_app_task
         (id, client_id, agent, lane, priority, context_id, batch_id, batch_index, rerun_of_id, status, progress,
          attempt, max_attempts, epoch, generation, run_after, publishes, memory_mb, cores, disk_mb, timeout_s,
-         start_deadline_at, status_at, created_at, updated_at)
+         start_deadline_at, deps_left, status_at, created_at, updated_at)
     SELECT item.id, item.client_id, agent, lane, priority, context_id, batch_id, batch_index, rerun_of, 'pending', 0,
            0, max_attempts, 0, 1, GREATEST(run_after, now()), 0, memory_mb, cores, disk_mb, timeout_s,
-           GREATEST(run_after, now()) + start_deadline_s * interval '1 second', now(), now(), now()
+           GREATEST(run_after, now()) + start_deadline_s * interval '1 second', deps_left, now(), now(), now()
     FROM item JOIN request ON request.task_id = item.id
     RETURNING id, created_at
 ), event AS (
@@ -144,6 +146,12 @@ _PUSH = """, push AS (
                 %(p_token)s::bytea[], %(p_scheme)s::text[], %(p_credentials)s::bytea[])
          AS p(id, task_id, config_id, url, host, token, scheme, credentials)
     JOIN task ON task.id = p.task_id
+)"""
+# The same. Whether one has completed is not looked at here: that is for the sweep, which no end can overtake.
+_DEPENDENCIES = """, dependency AS (
+    INSERT INTO tasks_app_taskdependency (task_id, needs_id)
+    SELECT d.task_id, d.needs_id FROM unnest(%(d_task_id)s::uuid[], %(d_needs_id)s::uuid[]) AS d(task_id, needs_id)
+    JOIN task ON task.id = d.task_id
 )"""
 _RESULT = "\nSELECT id, created_at FROM task"
 
@@ -175,8 +183,11 @@ def create(items: Sequence[NewTask]) -> Steps[list[Created]]:
     cannot be stored; nothing is then accepted.
     """
     pushes = [item for item in items if item.push is not None]
-    sql = _HEAD + (_PUSH if pushes else "") + _RESULT
-    rows = yield Statement(sql, _bind(items) | _bind_pushes(pushes))
+    needs = [(item.id, needed) for item in items for needed in item.depends_on]
+    sql = _HEAD + (_PUSH if pushes else "") + (_DEPENDENCIES if needs else "") + _RESULT
+    bound = _bind(items) | _bind_pushes(pushes)
+    bound |= {"d_task_id": [task_id for task_id, _ in needs], "d_needs_id": [needed for _, needed in needs]}
+    rows = yield Statement(sql, bound)
     made = {row[0]: Created(task_id=row[0], created_at=row[1]) for row in rows}
     missing = [item for item in items if item.id not in made]
     if missing:
@@ -253,6 +264,7 @@ def _bind(items: Sequence[NewTask]) -> dict[str, Any]:
         bound[name] = [getattr(item.needs, name) for item in items]
     # An array literal for each: unnest would make one flat list of them.
     bound["accepted_output_modes"] = [arrays.bound(list(item.accepted_output_modes)) for item in items]
+    bound["deps_left"] = [len(item.depends_on) for item in items]
     bound["lane"] = [item.lane.value for item in items]
     bound["priority"] = [int(item.priority) for item in items]
     bound["digest"] = [item.digest() for item in items]

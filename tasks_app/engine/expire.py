@@ -28,7 +28,7 @@ WITH expired AS (
 NOT_STARTED = """
 WITH expired AS (
     SELECT id, lease_id FROM tasks_app_task
-    WHERE status = 'pending' AND start_deadline_at < now() AND started_at IS NULL
+    WHERE status = 'pending' AND start_deadline_at < now() AND started_at IS NULL AND deps_left = 0
     ORDER BY start_deadline_at LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
 )"""
@@ -38,7 +38,8 @@ WITH expired AS (
     ORDER BY input_expires_at LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
 )"""
-_FAIL = """, failed AS (
+#: Fails the tasks that ``expired`` names, with ``error``.
+FAIL = """, failed AS (
     UPDATE tasks_app_task task
     SET status = 'failed', completed_at = now(), error = %(error)s::jsonb, epoch = epoch + 1,
         generation = generation + 1, lease_id = NULL, timeout_at = NULL, admitted_at = NULL, republish_at = NULL,
@@ -57,9 +58,9 @@ SELECT id, lane, agent, priority, status, started_at, now(), CASE WHEN lease_id 
 FROM failed
 """
 SWEEPS = [
-    (RAN + _FAIL, {"code": "timeout", "message": "ran longer than its timeout, and did not stop by itself"}),
-    (NOT_STARTED + _FAIL, {"code": "start_deadline", "message": "could not be started before its start deadline"}),
-    (NOT_ANSWERED + _FAIL, {"code": "input_expired", "message": "the client did not answer in time"}),
+    (RAN + FAIL, {"code": "timeout", "message": "ran longer than its timeout, and did not stop by itself"}),
+    (NOT_STARTED + FAIL, {"code": "start_deadline", "message": "could not be started before its start deadline"}),
+    (NOT_ANSWERED + FAIL, {"code": "input_expired", "message": "the client did not answer in time"}),
 ]
 
 

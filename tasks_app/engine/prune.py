@@ -32,6 +32,7 @@ inbox AS (DELETE FROM tasks_app_inboxmessage WHERE task_id = ANY(%(task_id)s::uu
 attempt AS (DELETE FROM tasks_app_taskattempt WHERE task_id = ANY(%(task_id)s::uuid[])),
 delivery AS (DELETE FROM tasks_app_pushdelivery WHERE task_id = ANY(%(task_id)s::uuid[])),
 push AS (DELETE FROM tasks_app_pushconfig WHERE task_id = ANY(%(task_id)s::uuid[])),
+dependency AS (DELETE FROM tasks_app_taskdependency WHERE task_id = ANY(%(task_id)s::uuid[])),
 fire AS (DELETE FROM tasks_app_fire WHERE task_id = ANY(%(task_id)s::uuid[])),
 request AS (DELETE FROM tasks_app_taskrequest WHERE task_id = ANY(%(task_id)s::uuid[]))
 DELETE FROM tasks_app_task WHERE id = ANY(%(task_id)s::uuid[])

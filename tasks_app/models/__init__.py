@@ -10,7 +10,7 @@ from tasks_app.models.event import EventKind, TaskEvent
 from tasks_app.models.inbox import InboxMessage
 from tasks_app.models.push import PushConfig, PushDelivery, WebhookSecret
 from tasks_app.models.schedule import Fire, Schedule
-from tasks_app.models.task import Task, TaskRequest
+from tasks_app.models.task import Task, TaskDependency, TaskRequest
 from tasks_app.models.worker import SweepTick, Worker
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "SweepTick",
     "Task",
     "TaskAttempt",
+    "TaskDependency",
     "TaskEvent",
     "TaskRequest",
     "WebhookSecret",

@@ -90,6 +90,8 @@ class Task(models.Model):
     memory_mb = models.PositiveIntegerField(default=0, db_default=0)
     cores = models.FloatField(default=0.0, db_default=0.0)
     disk_mb = models.PositiveIntegerField(default=0, db_default=0)
+    #: How many of the tasks that it needs have not completed yet (``TaskDependency``); until then nothing admits it.
+    deps_left = models.PositiveIntegerField(default=0, db_default=0)
     #: Set when the dispatcher lets it into the broker; null again once claimed or un-admitted.
     admitted_at = models.DateTimeField(null=True)
     republish_at = models.DateTimeField(null=True)
@@ -119,7 +121,7 @@ class Task(models.Model):
                 "run_after",
                 "id",
                 name="task_dispatch_idx",
-                condition=Q(status=TaskStatus.PENDING, admitted_at__isnull=True),
+                condition=Q(status=TaskStatus.PENDING, admitted_at__isnull=True, deps_left=0),
             ),
             models.Index(
                 "republish_at",
@@ -163,7 +165,7 @@ class Task(models.Model):
             ),
             models.CheckConstraint(
                 name="task_admitted_only_pending",
-                condition=Q(admitted_at__isnull=True) | Q(status=TaskStatus.PENDING),
+                condition=Q(admitted_at__isnull=True) | Q(status=TaskStatus.PENDING, deps_left=0),
             ),
             models.CheckConstraint(name="task_timeout_positive", condition=Q(timeout_s__gt=0)),
             models.CheckConstraint(
@@ -256,3 +258,21 @@ class TaskRequest(models.Model):
 
     def __str__(self) -> str:
         return f"{self.method} {self.message_id}"
+
+
+class TaskDependency(models.Model):
+    """A task runs only after another has completed, and fails if that ends otherwise: ``engine/dependencies.py``."""
+
+    pk = models.CompositePrimaryKey("task_id", "needs_id")
+    task = models.ForeignKey(Task, on_delete=models.CASCADE, db_index=False, related_name="dependencies")
+    #: No constraint: what is pruned leaves those that needed it, which by then have seen its end.
+    needs = models.ForeignKey(Task, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+")
+    #: When its end was seen.
+    settled_at = models.DateTimeField(null=True)
+
+    class Meta:
+        indexes = [models.Index("needs", name="dependency_open_idx", condition=Q(settled_at__isnull=True))]
+        constraints = [models.CheckConstraint(name="dependency_of_another", condition=~Q(task=F("needs")))]
+
+    def __str__(self) -> str:
+        return f"{self.task_id} needs {self.needs_id}"

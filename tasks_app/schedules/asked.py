@@ -144,6 +144,8 @@ def task(data: Any, caller: Caller) -> dict[str, Any]:
     for name in ("messageId", "message_id"):
         if isinstance(message, Mapping) and name in message:
             raise invalid(f"task.message.{name}", "must be left out: each fire's task has its own")
+    if data.get("depends_on"):
+        raise invalid("task.depends_on", "must be left out: the fires of a schedule need no other task")
     if data.get("run_after") is not None:
         raise invalid("task.run_after", "must be left out: the schedule says when; jitter_s may delay it")
     try:

@@ -89,3 +89,20 @@ def _followed(live: Live, path: str) -> dict[str, Any]:
     last: dict[str, Any] = data[-1]
     assert last["ended"]
     return last
+
+
+def test_a_chain_runs_one_after_another_and_ends_where_one_fails(live: Live) -> None:
+    def echo(text: str, *places: int) -> dict[str, Any]:
+        return {"agent": "echo", "message": {"parts": [{"text": text}]}, "depends_on": list(places)}
+
+    bad = {"agent": "imaging", "message": {"parts": [{"raw": "AAAA", "mediaType": "image/png"}]}}
+    tasks = [echo("a"), echo("b", 0), echo("c", 0, 1), bad, echo("d", 2, 3), echo("e", 4)]
+    batch_id = live.http.post("/api/v1/batches/", json={"tasks": tasks}).json()["id"]
+    whole = _followed(live, f"/api/v1/batches/{batch_id}/events/")
+    assert {name: count for name, count in whole["counts"].items() if count} == {"completed": 3, "failed": 3}
+    ends = "SELECT started_at, completed_at, error ->> 'code' FROM tasks_app_task WHERE batch_id = %s"
+    rows = live.sql(f"{ends} ORDER BY batch_index", batch_id)
+    assert rows[0][1] <= rows[1][0]
+    assert rows[1][1] <= rows[2][0]
+    assert [row[2] for row in rows[4:]] == ["dependency_failed"] * 2
+    assert (rows[2][1] - rows[0][0]).total_seconds() < 5

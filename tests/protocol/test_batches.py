@@ -9,13 +9,13 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from tasks_app import batches, engine, wakeups
+from tasks_app import batch_items, batches, engine, wakeups
 from tasks_app.engine import Finish
-from tasks_app.models import ApiKey, Batch, Client, Outcome, PushConfig, Task
+from tasks_app.models import ApiKey, Batch, Client, Outcome, PushConfig, Task, TaskDependency
 from tasks_app.push.sealing import unseal
 from tasks_app.status import Lane, Priority, TaskStatus
 from tests.factory import Factory, admit, completed
-from tests.protocol.doors import Doors, content, nothing_left
+from tests.protocol.doors import EXTENSION, Doors, content, nothing_left
 from tests.protocol.test_limits import limited, refused
 
 BATCHES = "/api/v1/batches/"
@@ -92,7 +92,7 @@ def test_lines_are_a_batch_as_well(doors: Doors) -> None:
 
 
 def test_many_are_stored_in_their_order(doors: Doors) -> None:
-    count = 2 * batches.CHUNK + 1
+    count = 2 * batch_items.CHUNK + 1
     made = submit(doors, {"tasks": [item(str(number)) for number in range(count)]}).json()
     assert (made["size"], made["counts"]["pending"]) == (count, count)
     tasks = Task.objects.order_by("batch_index").select_related("request")
@@ -101,17 +101,16 @@ def test_many_are_stored_in_their_order(doors: Doors) -> None:
 
 
 def test_one_wrong_task_and_none_is_accepted(doors: Doors) -> None:
-    tasks: list[Any] = [item(str(number)) for number in range(batches.CHUNK + 5)]
+    tasks: list[Any] = [item(str(number)) for number in range(batch_items.CHUNK + 5)]
     tasks[3] = item(agent="nobody")
     tasks[-1] = {"agent": "echo"}
     tasks[7] = "text"
     with nothing_left():
         reply = submit(doors, {"tasks": tasks})
-    last = batches.CHUNK + 4
+    last = batch_items.CHUNK + 4
     assert wrong(reply) == ["tasks[3].agent", "tasks[7]", f"tasks[{last}].message"]
-    assert (
-        f"3 of {batches.CHUNK + 5} tasks are wrong, and none was accepted; tasks[3].agent: " in reply.json()["detail"]
-    )
+    said = f"3 of {batch_items.CHUNK + 5} tasks are wrong, and none was accepted; tasks[3].agent: "
+    assert said in reply.json()["detail"]
     assert not Batch.objects.exists()
 
 
@@ -128,8 +127,8 @@ def test_or_those_that_are_right_are(doors: Doors) -> None:
 
 def test_of_many_wrong_tasks_the_first_are_told_of(doors: Doors) -> None:
     with nothing_left():
-        reply = submit(doors, {"atomic": False, "tasks": [{}] * (batches.TOLD_MAX + 1)})
-    assert len(wrong(reply)) == batches.TOLD_MAX
+        reply = submit(doors, {"atomic": False, "tasks": [{}] * (batch_items.TOLD_MAX + 1)})
+    assert len(wrong(reply)) == batch_items.TOLD_MAX
     assert not Batch.objects.exists()
 
 
@@ -192,6 +191,83 @@ def test_a_message_id_stands_for_one_task_in_a_batch_too(doors: Doors, local: Fa
     made = submit(doors, {**body, "atomic": False}).json()
     assert [each["index"] for each in made["refused"]] == [0, 1, 3]
     assert Task.objects.count() == 2
+
+
+# One after another ---------------------------------------------------------------------------------------------------
+
+
+def needs(text: str, *places: Any) -> dict[str, Any]:
+    return item(text, depends_on=list(places))
+
+
+def test_a_task_needs_those_before_it_and_others_of_its_client(doors: Doors, local: Factory) -> None:
+    other = local.pending()
+    made = submit(doors, {"tasks": [item("a"), needs("b", 0), needs("c", 0, 1, str(other), 1)]}).json()
+    first, second, third = Task.objects.filter(batch=made["id"]).order_by("batch_index")
+    assert [task.deps_left for task in (first, second, third)] == [0, 1, 3]
+    assert set(TaskDependency.objects.values_list("task_id", "needs_id")) == {
+        (second.id, first.id),
+        (third.id, first.id),
+        (third.id, second.id),
+        (third.id, other),
+    }
+    assert list(third.messages[0].reference_task_ids) == [str(first.id), str(second.id), str(other)]
+    assert {hint.task_id for hint in admit({Lane.IO: 10})} == {first.id, other}
+    shown = doors.send("GET", f"/api/v1/tasks/{third.id}/").json()
+    assert shown["depends_on"] == sorted(map(str, (first.id, second.id, other)))
+    assert shown["waiting_for"][0] == {
+        "code": "dependencies",
+        "message": "3 tasks it needs have not completed: see depends_on",
+    }
+
+
+@pytest.mark.parametrize(
+    ("places", "field"),
+    [
+        ([1], "tasks[1].depends_on[0]"),
+        ([0, 2], "tasks[1].depends_on[1]"),
+        ([-1], "tasks[1].depends_on[0]"),
+        ([True], "tasks[1].depends_on[0]"),
+        (["x"], "tasks[1].depends_on[0]"),
+        ([0, str(uuid4())], "tasks[1].depends_on[1]"),
+        (0, "tasks[1].depends_on"),
+        ([0] * 101, "tasks[1].depends_on"),
+    ],
+)
+def test_what_it_cannot_need_is_refused_so_that_there_are_no_circles(doors: Doors, places: Any, field: str) -> None:
+    with nothing_left():
+        assert wrong(submit(doors, {"tasks": [item("a"), item("b", depends_on=places), item("c")]})) == [field]
+
+
+def test_another_clients_task_cannot_be_needed(doors: Doors) -> None:
+    theirs = Factory(Client.objects.create(name="other")).pending()
+    assert wrong(submit(doors, {"tasks": [needs("a", str(theirs))]})) == ["tasks[0].depends_on[0]"]
+    assert wrong(doors.submit(item(depends_on=[str(theirs)]))) == ["depends_on[0]"]
+    options = {EXTENSION: {"depends_on": [str(theirs)]}}
+    message = {"messageId": "m", "role": "ROLE_USER", "parts": [{"text": "x"}], "metadata": options}
+    error = doors.call("SendMessage", {"message": message})["error"]
+    assert error["message"] == f"message.metadata.{EXTENSION}.depends_on[0]: there is no such task"
+
+
+@pytest.mark.parametrize("bad", [item(priority="huge"), item(message={"messageId": "old", "parts": [{"text": "x"}]})])
+def test_what_needs_a_refused_task_is_refused_with_it(doors: Doors, bad: dict[str, Any]) -> None:
+    assert doors.submit(item(message={"messageId": "old", "parts": [{"text": "x"}]})).status_code == 201
+    tasks = [bad, needs("b", 0), needs("c", 1), item("d"), needs("e", 3)]
+    made = submit(doors, {"atomic": False, "tasks": tasks}).json()
+    refused_of = [(each["index"], each["field"]) for each in made["refused"]]
+    assert refused_of[1:] == [(1, "depends_on[0]"), (2, "depends_on[0]")]
+    stored = Task.objects.filter(batch=made["id"]).order_by("batch_index").values_list("batch_index", "deps_left")
+    assert list(stored) == [(3, 0), (4, 1)]
+
+
+def test_a_rerun_is_given_the_rerun_of_what_it_needs_to_read(doors: Doors, local: Factory) -> None:
+    batch_id = submit(doors, {"tasks": [item("a"), needs("b", 0)]}).json()["id"]
+    (hint,) = admit({Lane.IO: 10})
+    local.write(local.claim(hint.task_id), finish=FAILED)
+    engine.run(engine.resolve)
+    assert act(doors, batch_id, "rerun").json()["counts"]["pending"] == 2
+    first, second = Task.objects.filter(batch=batch_id, batch_index__isnull=False).order_by("batch_index")
+    assert list(second.messages[0].reference_task_ids) == [str(first.id)]
 
 
 # The same request again ----------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.core.management.base import CommandError
 
-from tasks_app import batches, engine
+from tasks_app import batch_items, engine
 from tasks_app.engine import Cancelled
 from tasks_app.management.batches import Items
 from tasks_app.models import Batch, Client, Task
@@ -105,7 +105,7 @@ def test_many_large_messages_are_stored_a_few_at_a_time(
         return create(items)
 
     monkeypatch.setattr(engine, "create", seen)
-    large = "x" * (batches.CHUNK_BYTES // 2)
+    large = "x" * (batch_items.CHUNK_BYTES // 2)
     assert submit(written(tmp_path, HEAD, *[item(large)] * 5))[0] == 0
     assert stored == [2, 2, 1]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -11,15 +13,15 @@ from django.db import connection
 from django.utils import timezone
 
 from a2a_project.celery import app
-from tasks_app import control
+from tasks_app import control, wakeups
 from tasks_app.control import Scope
 from tasks_app.database import conninfo
 from tasks_app.dispatch.loop import LOCK, Dispatcher
 from tasks_app.dispatch.publisher import PublishFailed
 from tasks_app.engine import Hint
 from tasks_app.models import SweepTick, Task, Worker
-from tasks_app.status import Lane
-from tests.factory import Factory
+from tasks_app.status import Lane, TaskStatus
+from tests.factory import Factory, completed
 from tests.live import wait_for
 from tests.unit.test_heads import Rung
 
@@ -90,3 +92,25 @@ def test_it_sweeps_when_beat_does_not(dispatcher: Dispatcher) -> None:
     dispatcher._looked_at = 0.0
     dispatcher.step()
     assert SweepTick.objects.get().last_at >= tick.last_at
+
+
+def test_what_needs_another_is_sent_when_that_has_completed_and_what_cannot_be_fails(
+    dispatcher: Dispatcher, factory: Factory, published: list[Hint], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rung: list[wakeups.Ring] = []
+    monkeypatch.setattr(wakeups.bell, "ring", rung.extend)
+    bad = factory.in_state(TaskStatus.FAILED)
+    first = factory.pending()
+    second, lost = factory.pending(depends_on=(first,)), factory.pending(depends_on=(bad,))
+    dispatcher.step()
+    assert [hint.task_id for hint in published] == [first]
+    assert (wakeups.TASKS, f"{wakeups.SETTLED}{lost}") in rung
+    looked_at = dispatcher._looked_at
+    factory.write(factory.claim(first), finish=completed())
+    wait_for(lambda: time.monotonic() > dispatcher._resolve_at, timeout_s=5, what="it is time to look")
+    dispatcher.step()
+    assert [hint.task_id for hint in published] == [first, second]
+    assert dispatcher._looked_at == looked_at, "without a look around"
+    wait_for(lambda: time.monotonic() > dispatcher._resolve_at, timeout_s=5, what="it is time to look again")
+    dispatcher.step()
+    assert dispatcher._resolve_at == math.inf
