@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from artifacts_app.models import CURRENT
+from tasks_app import signed_urls
 from tasks_app.a2a import http
 from tasks_app.authentication import Forbidden, Unauthenticated, check_scopes
 from tasks_app.engine.core import Statement, Steps
@@ -86,10 +87,10 @@ class _Content:
 async def content(request: Request) -> Response:
     """Of what stands elsewhere, where. 304 if the client has it, 206 for a range, 416 for one beyond the end."""
     try:
-        caller = await http.caller(request)
-        check_scopes(caller, write=False)
         artifact_id = UUID(request.path_params["artifact_id"])
-        found = await web().read(_head, artifact_id, client_id=caller.client_id)
+        found = await web().read(_head, artifact_id, client_id=await _client_id(request, artifact_id))
+    except signed_urls.Refused as error:
+        return http.refused(403, str(error), {"field": signed_urls.TOKEN, "message": str(error)})
     except (Unauthenticated, Forbidden) as error:
         return http.denied(error)
     except ValueError:
@@ -113,6 +114,16 @@ async def content(request: Request) -> Response:
     status = 200 if asked is None else 206
     body = _slices(found, sent) if request.method == "GET" else _nothing()
     return StreamingResponse(body, status_code=status, media_type=found.media_type, headers=headers)
+
+
+async def _client_id(request: Request, artifact_id: UUID) -> int:
+    """As which client it is read: by the address, if it is a signed one, or by who asks."""
+    token = http.query(request).get(signed_urls.TOKEN)
+    if token is not None:
+        return signed_urls.client_id(artifact_id, token)
+    caller = await http.caller(request)
+    check_scopes(caller, write=False)
+    return caller.client_id
 
 
 def _asked(request: Request, found: _Content) -> range | None:

@@ -31,7 +31,10 @@ def test_it_is_valid_openapi(schema: dict[str, Any]) -> None:
 def test_every_call_is_there_with_the_errors_it_gives(schema: dict[str, Any]) -> None:
     calls = {(method, path): call for path, calls in schema["paths"].items() for method, call in calls.items()}
     tasks, batches, schedules = "/api/v1/tasks/", "/api/v1/batches/", "/api/v1/schedules/"
+    artifact = "/api/v1/artifacts/{id}/"
     assert {call: set(what["responses"]) for call, what in calls.items()} == {
+        ("get", artifact): {"200", "404"},
+        ("get", f"{artifact}url/"): {"200", "400", "404"},
         ("get", batches): {"200", "400"},
         ("post", batches): {"200", "201", "400", "429"},
         ("get", f"{batches}{{id}}/"): {"200", "404"},
