@@ -91,6 +91,8 @@ A2A_MAX_UNREAD = env.int("A2A_MAX_UNREAD", default=100)
 A2A_KEEP_DAYS = env.float("A2A_KEEP_DAYS", default=30.0)
 #: How long failed tasks are kept: they wait to be looked at and run again.
 A2A_KEEP_FAILED_DAYS = env.float("A2A_KEEP_FAILED_DAYS", default=90.0)
+#: Where they are written before they are deleted: a folder, storage:<alias>, mongodb://…; empty: nowhere.
+A2A_ARCHIVE_TO = env.str("A2A_ARCHIVE_TO", default="")
 #: How often beat deletes what is past its time, in seconds.
 A2A_PRUNE_S = env.float("A2A_PRUNE_S", default=60.0)
 

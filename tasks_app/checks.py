@@ -216,6 +216,21 @@ def declared_schedules(**_: Any) -> list[CheckMessage]:
 
 
 @register
+def archive_to(**_: Any) -> list[CheckMessage]:
+    """E025 for an archive that cannot be written to."""
+    if not settings.A2A_ARCHIVE_TO:
+        return []
+    from tasks_app import archive
+
+    try:
+        archive.sink(settings.A2A_ARCHIVE_TO)
+    except ValueError as error:
+        hint = "It is a folder, storage:<alias of STORAGES>, or mongodb://host/database."
+        return [Error(f"A2A_ARCHIVE_TO cannot be used: {error}.", hint=hint, id="a2a.E025")]
+    return []
+
+
+@register
 def token_issuers(**_: Any) -> list[CheckMessage]:
     """E020 for issuers that cannot be read."""
     try:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
+from uuid import UUID
 
 from django.conf import settings
+from django.db import transaction
 from django.utils import timezone
 
 from tasks_app import engine
@@ -27,12 +30,33 @@ def prune() -> int:
     """Deletes what is past its time, as much as one run may; how many tasks went. What is left goes next time."""
     _forget_fires()
     kept, gone = keep_s(), 0
+    write = _archive()
     for _ in range(BATCHES_MAX if kept else 0):
-        pruned = len(engine.run(engine.prune, kept, limit=BATCH))
+        pruned = _prune(kept, write)
         gone += pruned
         if pruned < BATCH:
             break
     return gone
+
+
+def _prune(kept: dict[TaskStatus, float], write: Callable[[list[UUID]], None]) -> int:
+    """Writes what is past its time to the archive, and deletes it, or neither; how many tasks."""
+    with transaction.atomic():
+        task_ids = engine.run(engine.prunable, kept, limit=BATCH)
+        if task_ids:
+            write(task_ids)
+        engine.run(engine.delete, task_ids)
+    return len(task_ids)
+
+
+def _archive() -> Callable[[list[UUID]], None]:
+    """What writes tasks where the settings say, if they do."""
+    if not settings.A2A_ARCHIVE_TO:
+        return lambda task_ids: None
+    from tasks_app import archive  # only worker-system writes: the others do without its libraries
+
+    sink = archive.sink(settings.A2A_ARCHIVE_TO)
+    return lambda task_ids: sink.write(archive.records(task_ids))
 
 
 def _forget_fires() -> None:

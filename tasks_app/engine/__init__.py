@@ -25,7 +25,7 @@ open_batch      a batch, for tasks that are created in it; find_batch, refuse, t
 resolve         what becomes of tasks that need others which have ended
 settle          complete the batches of which every task has ended
 leftovers       what handlers left elsewhere of tasks cancelled without one; left: what became of it
-prune           delete what ended long ago
+prune           delete what ended long ago: prunable, and delete
 ==============  =====================================================================
 """
 
@@ -43,7 +43,7 @@ from tasks_app.engine.dependencies import Freed, Resolved, resolve
 from tasks_app.engine.expire import expire
 from tasks_app.engine.leftover import Leftover, left, leftovers
 from tasks_app.engine.loss import Lost, lose, rescue, sweep_is_late, tick
-from tasks_app.engine.prune import prune
+from tasks_app.engine.prune import delete, prunable, prune
 from tasks_app.engine.records import (
     ArtifactRecord,
     CheckpointRecord,
@@ -95,6 +95,7 @@ __all__ = [
     "claim",
     "create",
     "create_within",
+    "delete",
     "deliver",
     "expire",
     "extend",
@@ -105,6 +106,7 @@ __all__ = [
     "leftovers",
     "lose",
     "open_batch",
+    "prunable",
     "prune",
     "refuse",
     "release",

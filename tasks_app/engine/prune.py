@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from tasks_app.engine import batches
@@ -51,16 +51,28 @@ DELETE FROM tasks_app_batch WHERE id IN (SELECT id FROM empty)
 
 @transactional
 def prune(keep_s: Mapping[TaskStatus, float], *, limit: int = 500) -> Steps[list[UUID]]:
-    """Deletes up to ``limit`` tasks that ended longer ago than ``keep_s`` of their state says; their ids.
+    """Deletes up to ``limit`` tasks that :func:`prunable` finds; their ids. A batch goes with its last task."""
+    task_ids = yield from prunable(keep_s, limit=limit)
+    yield from delete(task_ids)
+    return task_ids
 
-    A state that is not named is kept for ever. A batch goes with its last task.
+
+def prunable(keep_s: Mapping[TaskStatus, float], *, limit: int) -> Steps[list[UUID]]:
+    """Up to ``limit`` tasks that ended longer ago than ``keep_s`` of their state says, locked; their ids.
+
+    A state that is not named is kept for ever.
     """
     params = {"status": [status.value for status in keep_s], "age_s": list(keep_s.values()), "limit": limit}
-    task_ids = [row[0] for row in (yield Statement(PICK, params))]
-    if task_ids:
-        yield Statement(FORGET, {"task_id": task_ids})
-        batch_ids = [row[0] for row in (yield Statement(batches.LOCK, {"task_id": task_ids}))]
-        yield Statement(DELETE, {"task_id": task_ids})
-        if batch_ids:
-            yield Statement(EMPTY, {"id": batch_ids})
-    return task_ids
+    return [row[0] for row in (yield Statement(PICK, params))]
+
+
+def delete(task_ids: Sequence[UUID]) -> Steps[None]:
+    """Deletes these tasks with all that belongs to them, within the transaction that has locked them."""
+    if not task_ids:
+        return
+    params = {"task_id": list(task_ids)}
+    yield Statement(FORGET, params)
+    batch_ids = [row[0] for row in (yield Statement(batches.LOCK, params))]
+    yield Statement(DELETE, params)
+    if batch_ids:
+        yield Statement(EMPTY, {"id": batch_ids})

@@ -18,7 +18,7 @@ from rich.table import Table
 
 from tasks_app import control, overview
 from tasks_app.control import Scope
-from tasks_app.management import batches, keys
+from tasks_app.management import archive, batches, keys
 from tasks_app.management.printing import DONE, NOTHING, print_table
 from tasks_app.models import PushConfig
 from tasks_app.push import operate as push
@@ -56,6 +56,7 @@ def add_commands(parser: CommandParser) -> None:
     _command(commands, "reseal", _reseal, "seals all secrets with the first of A2A_SECRET_KEYS")
     for command in (cancel, rerun, priority):
         command.add_argument("ids", nargs="+", type=UUID, metavar="ID", help="ids of tasks")
+    archive.add_commands(commands)
     batches.add_commands(commands)
     keys.add_commands(commands)
 
