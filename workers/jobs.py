@@ -76,7 +76,7 @@ def fire() -> int:
     """Beat's sweep over schedules; how many it fired."""
     with _reconnecting():
         declared.put_once()
-        return fire_due()
+        return fire_due(leaving=leaving)
 
 
 @shared_task(name="a2a.cancel-remotes")

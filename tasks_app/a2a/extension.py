@@ -74,7 +74,7 @@ def parse(data: Any, *, path: str) -> TaskOptions:
         priority=_priority(data.get("priority"), _join(path, "priority")),
         timeout_s=_seconds(data.get("timeout_s"), _join(path, "timeout_s")),
         start_deadline_s=_seconds(data.get("start_deadline_s"), _join(path, "start_deadline_s")),
-        run_after=_run_after(data.get("run_after"), _join(path, "run_after")),
+        run_after=instant(data.get("run_after"), _join(path, "run_after")),
         depends_on=_depends_on(data.get("depends_on"), _join(path, "depends_on")),
         parameters=whole(json_object(data.get("parameters"), path=_join(path, "parameters"))),
         resources=whole(json_object(data.get("resources"), path=_join(path, "resources"))),
@@ -144,15 +144,16 @@ def _depends_on(value: Any, path: str) -> tuple[UUID, ...]:
     return tuple(dict.fromkeys(known for known in found if known is not None))
 
 
-def _run_after(value: Any, path: str) -> datetime | None:
+def instant(value: Any, path: str) -> datetime | None:
+    """The instant, in UTC; None for null. Raises InvalidParamsError."""
     if value is None:
         return None
     try:
-        instant = parse_datetime(value) if isinstance(value, str) else None
+        found = parse_datetime(value) if isinstance(value, str) else None
     except ValueError:
-        instant = None
-    if instant is None or instant.tzinfo is None:
+        found = None
+    if found is None or found.tzinfo is None:
         raise invalid(path, "must be an ISO 8601 instant with its offset, e.g. 2026-01-31T12:00:00Z")
-    if not RUN_AFTER_YEARS[0] <= instant.year <= RUN_AFTER_YEARS[1]:
+    if not RUN_AFTER_YEARS[0] <= found.year <= RUN_AFTER_YEARS[1]:
         raise invalid(path, f"must be in the years {RUN_AFTER_YEARS[0]} to {RUN_AFTER_YEARS[1]}")
-    return instant.astimezone(UTC)
+    return found.astimezone(UTC)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 from django import forms
 from django.contrib import admin
+from django.utils import timezone
 from django_celery_beat import admin as beat
 from django_celery_beat.models import ClockedSchedule, CrontabSchedule, IntervalSchedule, PeriodicTask, SolarSchedule
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
+
+from tasks_app.schedules import times
+
+CRONTAB = ("minute", "hour", "day_of_month", "month_of_year", "day_of_week")
 
 if TYPE_CHECKING:
 
@@ -17,6 +24,8 @@ if TYPE_CHECKING:
 
     class Form(forms.ModelForm[Any]):
         """Beat's form."""
+
+    RowForm = forms.ModelForm[Any]
 
     class Schedules(admin.ModelAdmin[Any]):
         """Beat's page of a kind of schedule."""
@@ -31,6 +40,8 @@ else:
 
     class Form(beat.PeriodicTaskForm):
         pass
+
+    RowForm = forms.ModelForm
 
     class Schedules(Theme):
         """Without beat's inline, which has no theme: a schedule's tasks are found from the tasks."""
@@ -56,9 +67,43 @@ class PeriodicTaskAdmin(PeriodicTasks):
     date_hierarchy = None
 
 
-@admin.register(IntervalSchedule, SolarSchedule)
+class IntervalForm(RowForm):
+    """An interval that can be followed."""
+
+    def clean(self) -> dict[str, Any]:
+        data: dict[str, Any] = super().clean() or {}
+        if not self.errors:
+            _checked(lambda: times.step(IntervalSchedule(every=data["every"], period=data["period"])))
+        return data
+
+
+class CrontabForm(RowForm):
+    """A line that comes."""
+
+    def clean(self) -> dict[str, Any]:
+        data: dict[str, Any] = super().clean() or {}
+        if not self.errors:
+            zone = ZoneInfo(str(data["timezone"]))
+            line = times.line(CrontabSchedule(**{name: data[name] for name in CRONTAB}))
+            _checked(lambda: times.cron(line, zone, timezone.now()))
+        return data
+
+
+def _checked(check: Callable[[], Any]) -> None:
+    try:
+        check()
+    except ValueError as error:
+        raise forms.ValidationError(str(error)) from None
+
+
+@admin.register(SolarSchedule)
 class PlainSchedules(Schedules):
     pass
+
+
+@admin.register(IntervalSchedule)
+class IntervalSchedules(Schedules):
+    form = IntervalForm
 
 
 @admin.register(ClockedSchedule)
@@ -68,6 +113,7 @@ class ClockedSchedules(Schedules):
 
 @admin.register(CrontabSchedule)
 class CrontabSchedules(Schedules):
+    form = CrontabForm
     list_display = ("__str__", "human_readable")
     fields = ("human_readable", "minute", "hour", "day_of_month", "month_of_year", "day_of_week", "timezone")
     readonly_fields = ("human_readable",)

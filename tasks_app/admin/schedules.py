@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
+from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -35,8 +35,6 @@ else:
 LIST = "admin:tasks_app_schedule_changelist"
 PAGE = "admin:tasks_app_schedule_change"
 FIRES = "admin:tasks_app_fire_changelist"
-KINDS = ("crontab", "interval", "solar", "clocked")
-NEXT = 5
 COLOURS = {
     "started": "completed",
     "skipped": "cancelled",
@@ -51,28 +49,31 @@ class ScheduleForm(ScheduleModelForm):
 
     def clean(self) -> dict[str, Any]:
         data: dict[str, Any] = super().clean() or {}
-        if sum(data.get(kind) is not None for kind in KINDS) != 1:
-            raise ValidationError(f"There must be exactly one of {', '.join(KINDS)}.")
+        if "name" in data:
+            self._checked("name", lambda: asked.name(data["name"]))
+        if sum(data.get(kind) is not None for kind in asked.KINDS) != 1:
+            raise ValidationError(f"There must be exactly one of {', '.join(asked.KINDS)}.")
         if data.get("client") and data.get("task") is not None:
             owner = data["client"]
-            try:
-                asked.task(data["task"], Caller(owner.pk, owner.name))
-            except A2AError as error:
-                self.add_error("task", error.message)
+            self._checked("task", lambda: asked.task(data["task"], Caller(owner.pk, owner.name)))
         return data
 
     def _post_clean(self) -> None:
         """The next fire, by the row that the form has made."""
         super()._post_clean()  # type: ignore[misc]
-        if self.errors or not (self.instance._state.adding or set(self.changed_data) & set(KINDS)):
-            return
-        now = fire.clock()
-        if self.instance._state.adding:
-            self.instance.created_at = now
+        if not self.errors and self.has_another_time:
+            self.instance.created_at = self.instance.created_at or fire.clock()
+            self._checked(None, lambda: asked.first(self.instance, fire.clock()))
+
+    @property
+    def has_another_time(self) -> bool:
+        return self.instance._state.adding or bool(set(self.changed_data) & set(asked.KINDS))
+
+    def _checked(self, field: str | None, check: Callable[[], Any]) -> None:
         try:
-            self.instance.next_at = asked.first(self.instance, now)
-        except (A2AError, ValueError) as error:
-            self.add_error(None, str(error))
+            check()
+        except A2AError as error:
+            self.add_error(field, error.message)
 
 
 @admin.register(Schedule)
@@ -82,18 +83,38 @@ class ScheduleAdmin(Admin):
     form = ScheduleForm
     list_display = ("name", "client", "agent", "when", "standing", "next_fire", "last")
     list_filter = (("overlap", ChoicesDropdownFilter), ("catch_up", ChoicesDropdownFilter))
-    list_select_related = ("client", *KINDS)
+    list_select_related = ("client", *asked.KINDS)
     search_fields = ("name",)
     ordering = ("client", "name")
     sortable_by = ()
     actions_detail = ["pause", "resume", "run_now"]
 
     def get_fields(self, request: HttpRequest, obj: Schedule | None = None) -> tuple[str, ...]:
-        own = ("name", "client", "task", *KINDS, "overlap", "catch_up", "jitter_s")
+        own = ("name", "client", "task", *asked.KINDS, "overlap", "catch_up", "jitter_s")
         return own if obj is None else (*own, "standing", "upcoming", "history")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Schedule | None = None) -> tuple[str, ...]:
         return () if obj is None else ("standing", "upcoming", "history")
+
+    def save_model(self, request: HttpRequest, obj: Schedule, form: ScheduleForm, change: bool) -> None:
+        """Writes only what the form changed, under the lock: it may have fired, or been paused, meanwhile."""
+        with transaction.atomic():
+            if change:
+                fire.locked(obj.pk)
+            if form.has_another_time:
+                obj.next_at = times.first(obj, fire.clock())
+            columns = [*form.changed_data, *(["next_at"] if form.has_another_time else [])]
+            obj.save(update_fields=columns if change else None)
+            fire.forget_queue(obj)
+
+    def delete_model(self, request: HttpRequest, obj: Schedule) -> None:
+        """Under the lock of the row: a fire may be being entered."""
+        self.delete_queryset(request, Schedule.objects.filter(pk=obj.pk))
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Schedule]) -> None:
+        with transaction.atomic():
+            for schedule in queryset.select_for_update(of=("self",)).order_by("pk"):
+                schedule.delete()
 
     def has_operate_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
         return may(request, "tasks_app.change_schedule")
@@ -133,7 +154,10 @@ class ScheduleAdmin(Admin):
         if request.method != "POST":
             title = f"{verb}: {schedule.name}"
             return confirmation(request, self, title=title, submit=verb, back=back, danger=False, notes=[note])
-        done = act(schedule)
+        try:
+            done = act(schedule)
+        except Schedule.DoesNotExist:
+            return redirect(LIST)
         if isinstance(done, Fire) and done.outcome == Fire.Outcome.FAILED:
             messages.error(request, done.reason)
         elif done:
@@ -149,7 +173,7 @@ class ScheduleAdmin(Admin):
 
     @admin.display(description="when")
     def when(self, schedule: Schedule) -> str:
-        return str(next(getattr(schedule, kind) for kind in KINDS if getattr(schedule, kind) is not None))
+        return str(next(getattr(schedule, kind) for kind in asked.KINDS if getattr(schedule, kind) is not None))
 
     @admin.display(description="state")
     def standing(self, schedule: Schedule) -> SafeString:
@@ -168,11 +192,8 @@ class ScheduleAdmin(Admin):
 
     @admin.display(description="next five fires")
     def upcoming(self, schedule: Schedule) -> SafeString | str:
-        if schedule.next_at is None or schedule.paused_at is not None:
-            return looks.NOTHING
-        instants = (schedule.next_at, *islice(times.following(schedule, schedule.next_at), NEXT - 1))
-        rows = ((looks.when(at), f"{at:%Y-%m-%d %H:%M:%S}") for at in instants)
-        return format_html_join("", "<p>{} ({} UTC)</p>", rows)
+        rows = [(looks.when(at), f"{at:%Y-%m-%d %H:%M:%S}") for at in times.upcoming(schedule)]
+        return format_html_join("", "<p>{} ({} UTC)</p>", rows) if rows else looks.NOTHING
 
     @admin.display(description="history")
     def history(self, schedule: Schedule) -> SafeString:

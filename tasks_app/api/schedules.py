@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import islice
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
@@ -22,8 +23,6 @@ from tasks_app.api.schema import errors
 from tasks_app.authentication import Caller
 from tasks_app.models import Fire, Schedule
 from tasks_app.schedules import asked, fire, times
-
-NEXT = 5
 
 
 class ScheduleSubmissionSerializer(serializers.Serializer[Any]):
@@ -69,10 +68,7 @@ class ScheduleSerializer(serializers.ModelSerializer[Schedule]):
         return asked.said(schedule)
 
     def get_next_fires(self, schedule: Schedule) -> list[str]:
-        if schedule.next_at is None or schedule.paused_at is not None:
-            return []
-        further = islice(times.following(schedule, schedule.next_at), NEXT - 1)
-        return [f"{at:%Y-%m-%dT%H:%M:%SZ}" for at in (schedule.next_at, *further)]
+        return [f"{at:%Y-%m-%dT%H:%M:%SZ}" for at in times.upcoming(schedule)]
 
     def get_last_fire(self, schedule: Schedule) -> dict[str, Any] | None:
         last = schedule.fires.first()
@@ -93,7 +89,7 @@ class ScheduleViewSet(ReadOnlyModelViewSet[Schedule]):
         known = parse.uuid(self.kwargs["pk"])
         schedule = None if known is None else self.get_queryset().filter(pk=known).first()
         if schedule is None:
-            raise TaskNotFoundError(f"no schedule '{self.kwargs['pk'][:100]}'")
+            raise _unknown(self.kwargs["pk"])
         return schedule
 
     @extend_schema(responses={200: ScheduleSerializer(many=True), **errors(400)})
@@ -110,22 +106,30 @@ class ScheduleViewSet(ReadOnlyModelViewSet[Schedule]):
     @extend_schema(request=ScheduleSubmissionSerializer, responses={201: ScheduleSerializer, **errors(400)})
     def create(self, request: Request) -> Response:
         """Makes a schedule: 201 and the schedule."""
-        made = Schedule(client_id=self._caller.client_id, created_at=fire.clock())
-        self._put(made, request.data)
+        now = fire.clock()
+        made = Schedule(client_id=self._caller.client_id, created_at=now)
+        with _named_once(), transaction.atomic():
+            asked.put(made, request.data, self._caller, now=now)
+            made.save(force_insert=True)
         headers = {"Location": f"/api/v1/schedules/{made.pk}/"}
         return Response(self._shown(made.pk), status=status.HTTP_201_CREATED, headers=headers)
 
     @extend_schema(request=ScheduleSubmissionSerializer, responses={200: ScheduleSerializer, **errors(400, 404)})
     def partial_update(self, request: Request, pk: str) -> Response:
-        """Changes what the body says of it: 200 and the schedule. Another time counts from now."""
-        schedule = self.get_object()
-        self._put(schedule, request.data)
+        """Changes what the body says of it: 200 and the schedule. What was due by another time is nobody's."""
+        with _named_once(), transaction.atomic():
+            schedule = self._locked()
+            put = asked.put(schedule, request.data, self._caller, now=fire.clock())
+            if put:
+                schedule.save(update_fields=put)
+            fire.forget_queue(schedule)
         return Response(self._shown(schedule.pk))
 
     @extend_schema(responses={204: None, **errors(404)})
     def destroy(self, request: Request, pk: str) -> Response:
         """Deletes it, with its history. Its tasks stay."""
-        self.get_object().delete()
+        with transaction.atomic():
+            self._locked().delete()
         return Response(status=status.HTTP_204_NO_CONTENT)
 
     @extend_schema(request=None, responses={200: ScheduleSerializer, **errors(404, 409)})
@@ -144,7 +148,12 @@ class ScheduleViewSet(ReadOnlyModelViewSet[Schedule]):
     @action(detail=True, methods=["post"])
     def run(self, request: Request, pk: str) -> Response:
         """Makes its task now, whether it is paused and whatever still runs: 201 and the fire."""
-        return Response(FireSerializer(fire.run_now(self.get_object())).data, status=status.HTTP_201_CREATED)
+        schedule = self.get_object()
+        try:
+            made = fire.run_now(schedule)
+        except Schedule.DoesNotExist:
+            raise _unknown(pk) from None
+        return Response(FireSerializer(made).data, status=status.HTTP_201_CREATED)
 
     @extend_schema(responses={200: FireSerializer(many=True), **errors(400, 404)})
     @action(detail=True, methods=["get"])
@@ -159,13 +168,12 @@ class ScheduleViewSet(ReadOnlyModelViewSet[Schedule]):
     def _caller(self) -> Caller:
         return self.request.user  # type: ignore[return-value]
 
-    def _put(self, schedule: Schedule, data: Any) -> None:
-        asked.put(schedule, data, self._caller, now=fire.clock())
+    def _locked(self) -> Schedule:
+        """The schedule, which nobody else fires or changes until the transaction ends."""
         try:
-            with transaction.atomic():
-                schedule.save()
-        except IntegrityError:
-            raise invalid("name", f"there is a schedule '{schedule.name}' already") from None
+            return fire.locked(self.get_object().pk)
+        except Schedule.DoesNotExist:
+            raise _unknown(self.kwargs["pk"]) from None
 
     def _switched(self, switch: Any, refusal: str) -> Response:
         schedule = self.get_object()
@@ -175,3 +183,18 @@ class ScheduleViewSet(ReadOnlyModelViewSet[Schedule]):
 
     def _shown(self, pk: UUID) -> dict[str, Any]:
         return dict(ScheduleSerializer(self.get_queryset().get(pk=pk)).data)
+
+
+def _unknown(text: str) -> TaskNotFoundError:
+    return TaskNotFoundError(f"no schedule '{text[:100]}'")
+
+
+@contextmanager
+def _named_once() -> Iterator[None]:
+    """Raises InvalidParamsError where the name is another's of the same client."""
+    try:
+        yield
+    except IntegrityError as error:
+        if "schedule_name_once" not in str(error):
+            raise
+        raise invalid("name", "there is a schedule of this name already") from None

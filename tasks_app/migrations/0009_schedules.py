@@ -157,7 +157,7 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name="schedule",
             constraint=models.CheckConstraint(
-                condition=models.Q(("jitter_s__gte", 0.0)), name="schedule_jitter_not_negative"
+                condition=models.Q(("jitter_s__gte", 0.0), ("jitter_s__lte", 86400.0)), name="schedule_jitter_in_a_day"
             ),
         ),
         migrations.AddConstraint(

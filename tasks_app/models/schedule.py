@@ -55,7 +55,9 @@ class Schedule(models.Model):
         indexes = [models.Index("next_at", name="schedule_due_idx", condition=Q(paused_at__isnull=True))]
         constraints = [
             models.UniqueConstraint(fields=["client", "name"], name="schedule_name_once"),
-            models.CheckConstraint(name="schedule_jitter_not_negative", condition=Q(jitter_s__gte=0.0)),
+            models.CheckConstraint(
+                name="schedule_jitter_in_a_day", condition=Q(jitter_s__gte=0.0, jitter_s__lte=86_400.0)
+            ),
             models.CheckConstraint(
                 name="schedule_of_one_kind",
                 condition=Q(

@@ -7,6 +7,7 @@ its ``client`` besides.
 from __future__ import annotations
 
 import logging
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ import orjson
 from django.conf import settings
 from django.db import connection, transaction
 
+from tasks_app.a2a import extension
 from tasks_app.a2a.errors import A2AError
 from tasks_app.authentication import Caller
+from tasks_app.database import OUTAGES
 from tasks_app.models import Client, Schedule
 from tasks_app.models.client import LOCAL_CLIENT
 from tasks_app.schedules import asked, fire
@@ -25,7 +28,6 @@ log = logging.getLogger(__name__)
 
 #: Of the advisory lock under which one process at a time puts them.
 LOCK = 0x5C4ED
-_WHEN = ("crontab_id", "interval_id", "solar_id", "clocked_id")
 
 
 def read(setting: str) -> list[dict[str, Any]]:
@@ -49,8 +51,13 @@ def read(setting: str) -> list[dict[str, Any]]:
 
 @cache
 def put_once() -> None:
-    """Puts those of the settings in place, when a process first fires schedules."""
-    put(read(settings.A2A_SCHEDULES))
+    """Puts those of the settings in place, when a process first fires schedules. What cannot be read is logged."""
+    try:
+        declared = read(settings.A2A_SCHEDULES)
+    except (ValueError, OSError) as error:
+        log.error("A2A_SCHEDULES cannot be read: %s", error)
+        return
+    put(declared)
 
 
 def put(declared: list[dict[str, Any]]) -> None:
@@ -59,14 +66,17 @@ def put(declared: list[dict[str, Any]]) -> None:
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
         named = {(each["client"], each["name"]) for each in declared}
-        for schedule in Schedule.objects.filter(is_declared=True).select_related("client"):
+        before = Schedule.objects.select_for_update(of=("self",)).filter(is_declared=True).select_related("client")
+        for schedule in before.order_by("pk"):
             if (schedule.client.name, schedule.name) not in named:
                 schedule.delete()
         for each in declared:
             try:
                 with transaction.atomic():
                     _put(dict(each))
-            except (A2AError, Client.DoesNotExist) as error:
+            except OUTAGES:
+                raise
+            except Exception as error:
                 log.error("A2A_SCHEDULES: '%s' of '%s': %s", each["name"], each["client"], error)
 
 
@@ -74,14 +84,28 @@ def _put(body: dict[str, Any]) -> None:
     name = body.pop("client")
     owner = Client.objects.get_or_create(name=name)[0] if name == LOCAL_CLIENT else Client.objects.get(name=name)
     now = fire.clock()
-    schedule = Schedule.objects.select_for_update().filter(client=owner, name=body["name"]).first()
-    if schedule is None:
-        schedule = Schedule(client=owner, created_at=now)
+    known = Schedule.objects.select_for_update(of=("self",)).filter(client=owner, name=body["name"]).first()
+    if known is not None and not known.is_declared:
+        raise ValueError("there is one of this name that was made elsewhere")
+    schedule = known or Schedule(client=owner, created_at=now, is_declared=True)
     for field in ("overlap", "catch_up", "jitter_s"):
         setattr(schedule, field, getattr(Schedule(), field))
-    before, next_at = [getattr(schedule, name) for name in _WHEN], schedule.next_at
+    before, next_at = _said(schedule), schedule.next_at
+    if known is not None and schedule.clocked is not None and _instant(body.get("at")) == schedule.clocked.clocked_time:
+        del body["at"]  # it may have fired
     asked.put(schedule, body, Caller(owner.pk, owner.name), now=now)
-    if before == [getattr(schedule, name) for name in _WHEN]:
+    if known is not None and before == _said(schedule):
         schedule.next_at = next_at
-    schedule.is_declared = True
     schedule.save()
+    fire.forget_queue(schedule)
+
+
+def _said(schedule: Schedule) -> list[Any]:
+    return [getattr(schedule, f"{kind}_id") for kind in asked.KINDS]
+
+
+def _instant(value: Any) -> datetime | None:
+    try:
+        return extension.instant(value, "at")
+    except A2AError:
+        return None

@@ -6,89 +6,127 @@ dealt with, entered in the ledger of fires, and ``next_at`` moved on. Beat only 
 
 from __future__ import annotations
 
+import logging
 import random
+import threading
+import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 from django.db import connection, transaction
+from django.db.models import QuerySet
 
 from tasks_app import control, engine, intake, metrics
-from tasks_app.a2a.errors import A2AError
+from tasks_app.a2a.errors import A2AError, ResourceExhaustedError
 from tasks_app.authentication import Caller
+from tasks_app.database import OUTAGES
 from tasks_app.engine import NewTask
 from tasks_app.models import Fire, Schedule
 from tasks_app.schedules import times
 from tasks_app.submissions import submission
 from tasks_app.wakeups import accepted, bell
 
+log = logging.getLogger(__name__)
+
 #: An instant that passed no longer ago was not missed, in seconds.
 LATE_S = 60.0
-#: As many instants of a schedule are dealt with at once; the others next time.
+#: As many instants of a schedule are dealt with in a sweep; the others in the next.
 DUE_MAX = 100
-#: As many schedules a sweep fires.
-SCHEDULES_MAX = 500
+#: As long a sweep may take, in seconds, so that it holds up nobody else's.
+LONGEST_S = 5.0
 METHOD = "schedules.fire"
 
 
-def fire_due(*, now: datetime | None = None) -> int:
-    """Fires every schedule that is due, and what waits for the end of a task that has ended; how many schedules.
+def fire_due(*, now: datetime | None = None, leaving: threading.Event | None = None) -> int:
+    """Fires every schedule that is due, once, and what waits for the end of a task that has ended; how many schedules.
 
-    ``now`` is the database's clock unless it is said.
+    ``now`` is the database's clock unless it is said. Ends early when ``leaving`` is set.
     """
-    fired = 0
-    while fired < SCHEDULES_MAX and _fire_one(now):
-        fired += 1
-    return fired
+    seen: set[UUID] = set()
+    until = time.monotonic() + LONGEST_S
+    while not (leaving is not None and leaving.is_set()) and time.monotonic() < until and _fire_one(now, seen):
+        pass
+    return len(seen)
 
 
 def run_now(schedule: Schedule) -> Fire:
-    """Makes the schedule's task now, whether it is paused and whatever still runs."""
+    """Makes the schedule's task now, whether it is paused and whatever still runs. Raises Schedule.DoesNotExist."""
     with transaction.atomic():
-        locked = Schedule.objects.select_for_update(of=("self",)).get(pk=schedule.pk)
-        return _start(locked, clock(), is_manual=True)
+        return _start(locked(schedule.pk), clock(), is_manual=True)
 
 
 def pause(schedule: Schedule) -> bool:
     """Lets it fire no more until it is resumed. False if it was paused before."""
-    with transaction.atomic():
-        return bool(Schedule.objects.filter(pk=schedule.pk, paused_at=None).update(paused_at=clock()))
+    return bool(Schedule.objects.filter(pk=schedule.pk, paused_at=None).update(paused_at=clock()))
 
 
 def resume(schedule: Schedule) -> bool:
-    """Lets it fire again, from now on: the instants of its pause are nobody's. False if it was not paused."""
+    """Lets it fire again, from now on: what it has not dealt with is nobody's. False if it was not paused."""
     with transaction.atomic():
-        locked = Schedule.objects.select_for_update(of=("self",)).filter(pk=schedule.pk).first()
-        if locked is None or locked.paused_at is None:
+        known = Schedule.objects.select_for_update(of=("self",)).filter(pk=schedule.pk).exclude(paused_at=None).first()
+        if known is None:
             return False
-        locked.paused_at, locked.next_at = None, times.first(locked, clock())
-        locked.save(update_fields=["paused_at", "next_at"])
+        known.paused_at, known.next_at = None, times.first(known, clock())
+        known.save(update_fields=["paused_at", "next_at"])
         return True
 
 
+def locked(pk: UUID) -> Schedule:
+    """The schedule, which nobody else fires or changes until the transaction ends. Raises Schedule.DoesNotExist."""
+    return Schedule.objects.select_for_update(of=("self",)).get(pk=pk)
+
+
 def clock() -> datetime:
-    """The database's clock."""
+    """The database's clock, now and not when the transaction began."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT now()")
+        cursor.execute("SELECT clock_timestamp()")
         instant: datetime = cursor.fetchone()[0]
         return instant
 
 
-def _fire_one(now: datetime | None) -> bool:
-    """Whether there was a schedule to fire that nobody else has under his hands."""
-    with transaction.atomic():
-        at = now or clock()
-        free = Schedule.objects.select_for_update(skip_locked=True, of=("self",)).filter(paused_at=None)
-        due = free.filter(next_at__lte=at).order_by("next_at").first()
-        if due is not None:
-            _fire(due, at)
-            return True
-        waiting = free.filter(pk__in=_ready()).first()
-        if waiting is not None:
-            _start_queued(waiting)
-        return waiting is not None
+def queued(schedule: Schedule) -> QuerySet[Fire]:
+    """Its fires that wait for the end of a task."""
+    return Fire.objects.filter(schedule=schedule, outcome=Fire.Outcome.QUEUED)
+
+
+def forget_queue(schedule: Schedule) -> None:
+    """Ends the waiting of fires that another policy than to queue them has taken over."""
+    if schedule.overlap != Schedule.Overlap.QUEUE:
+        queued(schedule).update(outcome=Fire.Outcome.SKIPPED, reason="they are queued no more")
+
+
+def _fire_one(now: datetime | None, seen: set[UUID]) -> bool:
+    """Whether there was a schedule to fire that was not ``seen`` and nobody else has under his hands.
+
+    One that cannot be fired is logged, and holds up no other.
+    """
+    before = len(seen)
+    try:
+        with transaction.atomic():
+            at = now or clock()
+            free = Schedule.objects.select_for_update(skip_locked=True, of=("self",))
+            free = free.filter(paused_at=None, client__is_active=True).exclude(pk__in=seen)
+            schedule = free.filter(next_at__lte=at).order_by("next_at").first()
+            if schedule is not None:
+                seen.add(schedule.pk)
+                _fire(schedule, at)
+                return True
+            schedule = free.filter(pk__in=_ready()).first()
+            if schedule is not None:
+                seen.add(schedule.pk)
+                _start_queued(schedule)
+            return schedule is not None
+    except OUTAGES:
+        raise
+    except Exception:
+        if len(seen) == before:
+            raise
+        log.exception("a schedule could not be fired: %s", seen)
+        return True
 
 
 def _fire(schedule: Schedule, now: datetime) -> None:
@@ -96,37 +134,35 @@ def _fire(schedule: Schedule, now: datetime) -> None:
     assert schedule.next_at is not None  # noqa: S101 (it is due)
     makes_all_good = schedule.catch_up == Schedule.CatchUp.ALL
     due: deque[datetime] = deque([schedule.next_at], maxlen=None if makes_all_good else DUE_MAX)
-    following: datetime | None = None
-    for instant in times.following(schedule, schedule.next_at):
-        following = instant
+    schedule.next_at = None
+    for instant in times.following(schedule, due[0]):
         if instant > now or (makes_all_good and len(due) == DUE_MAX):
+            schedule.next_at = instant
             break
         due.append(instant)
-    else:
-        following = None
-    *missed, last = due
-    is_late = (now - last).total_seconds() > LATE_S
-    if makes_all_good:
-        wanted: Iterable[datetime] = due
-    elif is_late and schedule.catch_up == Schedule.CatchUp.NONE:
-        missed, wanted = list(due), ()
-    else:
-        wanted = (last,)
-    if not makes_all_good:
-        for instant in missed:
+    wanted = list(due) if makes_all_good else _wanted(schedule, due, now)
+    for instant in due:
+        if instant in wanted:
+            _fire_at(schedule, instant)
+        else:
             _enter(schedule, instant, Fire.Outcome.MISSED, reason="nothing was there to fire it")
-    for instant in wanted:
-        _fire_at(schedule, instant)
-    schedule.next_at = following
     schedule.save(update_fields=["next_at"])
+
+
+def _wanted(schedule: Schedule, due: Sequence[datetime], now: datetime) -> list[datetime]:
+    """Those of the instants that were not missed, or are made good."""
+    recent = [instant for instant in due if (now - instant).total_seconds() <= LATE_S]
+    return recent or ([due[-1]] if schedule.catch_up == Schedule.CatchUp.LAST else [])
 
 
 def _fire_at(schedule: Schedule, instant: datetime) -> None:
     """Makes the task of an instant, or does what is to be done while the one before has not ended."""
+    if schedule.fires.filter(at=instant, is_manual=False).exists():
+        return
     unfinished = _unfinished(schedule)
     if unfinished and schedule.overlap == Schedule.Overlap.SKIP:
         _enter(schedule, instant, Fire.Outcome.SKIPPED, reason=f"task {unfinished[0].task_id} has not ended")
-    elif schedule.overlap == Schedule.Overlap.QUEUE and (unfinished or _queued(schedule).exists()):
+    elif schedule.overlap == Schedule.Overlap.QUEUE and (unfinished or queued(schedule).exists()):
         _enter(schedule, instant, Fire.Outcome.QUEUED, reason="it waits for the one before")
     else:
         if unfinished:
@@ -138,29 +174,42 @@ def _fire_at(schedule: Schedule, instant: datetime) -> None:
 
 
 def _start_queued(schedule: Schedule) -> None:
-    """Makes the task of the oldest instant that waits, if none is unfinished any more."""
-    oldest = _queued(schedule).order_by("at").first()
+    """Makes the task of the oldest instant that waits, if none is unfinished; it goes on waiting for its client."""
+    oldest = queued(schedule).order_by("at").first()
     if oldest is None or _unfinished(schedule):
         return
-    oldest.delete()
-    _start(schedule, oldest.at)
+    try:
+        task_id = _make(schedule, oldest.at)
+    except ResourceExhaustedError:
+        return
+    except A2AError as error:
+        oldest.outcome, oldest.reason = Fire.Outcome.FAILED, error.message
+    else:
+        oldest.outcome, oldest.reason, oldest.task_id, oldest.is_open = Fire.Outcome.STARTED, "", task_id, True
+    oldest.save()
 
 
 def _start(schedule: Schedule, instant: datetime, *, is_manual: bool = False) -> Fire:
     """Makes the task of an instant, and enters what became of it."""
     enter = partial(_enter, schedule, instant, is_manual=is_manual)
-    owner = schedule.client
-    caller = Caller(owner.pk, owner.name, owner.submit_rate_per_s, owner.max_queued)
     try:
-        item = _item(schedule, instant, caller, is_manual=is_manual)
-        with transaction.atomic():
-            verb = engine.create if item.max_queued is None else engine.create_within
-            (created,) = engine.run(verb, [item])
-            intake.accepted(created, caller)
+        task_id = _make(schedule, instant, is_manual=is_manual)
     except A2AError as error:
         return enter(Fire.Outcome.FAILED, reason=error.message)
+    return enter(Fire.Outcome.STARTED, task_id=task_id, is_open=True)
+
+
+def _make(schedule: Schedule, instant: datetime, *, is_manual: bool = False) -> UUID:
+    """The task of an instant. Raises A2AError where it is refused."""
+    owner = schedule.client
+    caller = Caller(owner.pk, owner.name, owner.submit_rate_per_s, owner.max_queued)
+    item = _item(schedule, instant, caller, is_manual=is_manual)
+    with transaction.atomic():
+        verb = engine.create if item.max_queued is None else engine.create_within
+        (created,) = engine.run(verb, [item])
+        intake.accepted(created, caller)
     transaction.on_commit(partial(_told, item, created))
-    return enter(Fire.Outcome.STARTED, task_id=created.task_id, is_open=True)
+    return created.task_id
 
 
 def _item(schedule: Schedule, instant: datetime, caller: Caller, *, is_manual: bool) -> NewTask:
@@ -179,8 +228,12 @@ def _told(item: NewTask, created: engine.Created) -> None:
     bell.ring(accepted([item]))
 
 
-def _enter(schedule: Schedule, instant: datetime, outcome: Fire.Outcome, **fields: Any) -> Fire:
-    return Fire.objects.create(schedule=schedule, at=instant, outcome=outcome, created_at=clock(), **fields)
+def _enter(
+    schedule: Schedule, instant: datetime, outcome: Fire.Outcome, *, is_manual: bool = False, **fields: Any
+) -> Fire:
+    """The entry of an instant in the ledger, which may have one already."""
+    known = {"outcome": outcome, "created_at": clock(), **fields}
+    return Fire.objects.get_or_create(schedule=schedule, at=instant, is_manual=is_manual, defaults=known)[0]
 
 
 def _unfinished(schedule: Schedule) -> list[Fire]:
@@ -188,10 +241,6 @@ def _unfinished(schedule: Schedule) -> list[Fire]:
     fires = Fire.objects.filter(schedule=schedule, is_open=True)
     fires.filter(task__completed_at__isnull=False).update(is_open=False)
     return list(fires.filter(is_open=True))
-
-
-def _queued(schedule: Schedule) -> Any:
-    return Fire.objects.filter(schedule=schedule, outcome=Fire.Outcome.QUEUED)
 
 
 def _ready() -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -89,13 +90,45 @@ def test_the_clock_is_the_databases(owner: Client, monkeypatch: pytest.MonkeyPat
     assert schedule.next_at - datetime.now(UTC) < HOUR + MINUTE
 
 
-def test_an_instant_is_entered_once(owner: Client) -> None:
+def test_an_instant_is_entered_once_and_what_was_entered_is_passed_over(owner: Client) -> None:
     schedule = hourly(owner)
     fire.fire_due(now=NOON + HOUR)
     Schedule.objects.update(next_at=NOON + HOUR)
-    with pytest.raises(IntegrityError):
-        fire.fire_due(now=NOON + HOUR)
+    assert fire.fire_due(now=NOON + HOUR) == 1
     assert (fires(schedule), Task.objects.count()) == ([("13:00", "started")], 1)
+    schedule.refresh_from_db()
+    assert schedule.next_at == NOON + 2 * HOUR
+    with pytest.raises(IntegrityError), transaction.atomic():
+        Fire.objects.create(schedule=schedule, at=NOON + HOUR, created_at=NOON, outcome="missed")
+
+
+def test_one_that_cannot_be_fired_holds_up_no_other(owner: Client, caplog: pytest.LogCaptureFixture) -> None:
+    row = CrontabSchedule.objects.create(minute="0")
+    bad = hourly(owner, name="bad", interval=None, crontab=row, next_at=NOON)
+    CrontabSchedule.objects.update(minute="nonsense")
+    good = [hourly(owner, name=str(number)) for number in range(2)]
+    for hour in (1, 2):
+        fire.fire_due(now=NOON + hour * HOUR)
+    assert "a schedule could not be fired" in caplog.text
+    assert not bad.fires.exists()
+    assert [fires(schedule) for schedule in good] == [[("13:00", "started"), ("14:00", "skipped")]] * 2
+
+
+def test_a_sweep_ends_when_it_must_leave_and_fires_nothing_of_a_client_that_is_inactive(owner: Client) -> None:
+    hourly(owner)
+    leaving = threading.Event()
+    leaving.set()
+    assert fire.fire_due(now=NOON + HOUR, leaving=leaving) == 0
+    Client.objects.update(is_active=False)
+    assert fire.fire_due(now=NOON + HOUR) == 0
+
+
+def test_what_passed_within_the_last_minute_was_not_missed(owner: Client) -> None:
+    interval = IntervalSchedule.objects.create(every=20, period="seconds")
+    schedule = hourly(owner, interval=interval, overlap="queue", catch_up="none", next_at=NOON)
+    fire.fire_due(now=NOON + 2 * MINUTE)
+    outcomes = [fire.outcome for fire in schedule.fires.order_by("at")]
+    assert outcomes == ["missed", "missed", "missed", "started", "queued", "queued", "queued"]
 
 
 @pytest.mark.parametrize(
@@ -128,7 +161,8 @@ def test_of_very_many_that_were_missed_the_last_are_entered_and_all_are_made_goo
     fire.fire_due(now=NOON + many * HOUR)
     assert (last.fires.filter(outcome="missed").count(), last.fires.filter(outcome="started").count()) == (99, 1)
     every = hourly(owner, name="all", catch_up="all", overlap="queue")
-    assert fire.fire_due(now=NOON + many * HOUR) == 2
+    for _ in range(2):
+        assert fire.fire_due(now=NOON + many * HOUR) == 1, "so that the others have their turn"
     assert every.fires.count() == many
 
 
@@ -155,6 +189,21 @@ def test_or_waits_for_its_end_in_order(owner: Client, factory: Factory) -> None:
         assert [outcome for _, outcome in fires(schedule)] == outcomes
         assert f"{schedule.fires.get(is_open=True).at:%H:%M}" == hour
     assert fire.fire_due(now=NOON + 3 * HOUR) == 0
+
+
+def test_what_waits_goes_on_waiting_while_its_client_has_no_room_or_until_the_policy_is_another(
+    owner: Client, factory: Factory
+) -> None:
+    schedule = hourly(owner, overlap="queue")
+    for number in (1, 2):
+        fire.fire_due(now=NOON + number * HOUR)
+    end(factory, last_task(schedule).id)
+    Client.objects.update(max_queued=0)
+    fire.fire_due(now=NOON + 2 * HOUR)
+    assert fires(schedule) == [("13:00", "started"), ("14:00", "queued")]
+    schedule.overlap = "skip"
+    fire.forget_queue(schedule)
+    assert fires(schedule)[-1] == ("14:00", "skipped")
 
 
 def test_or_ends_it(owner: Client) -> None:
@@ -260,6 +309,10 @@ def test_a_row_of_beats_that_is_changed_counts_from_now(owner: Client) -> None:
     schedule = hourly(owner, created_at=timezone.now())
     row = schedule.interval
     assert row is not None
+    Schedule.objects.update(next_at=NOON)
+    row.save()
+    schedule.refresh_from_db()
+    assert schedule.next_at == NOON, "nothing was changed"
     row.every = 60
     row.save()
     schedule.refresh_from_db()

@@ -6,12 +6,16 @@ import itertools
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
+from zoneinfo import ZoneInfo
 
 import httpx
+import psycopg
 import pytest
+from django_celery_beat.models import ClockedSchedule, CrontabSchedule, IntervalSchedule, SolarSchedule
 
+from tasks_app.database import conninfo
 from tasks_app.models import ApiKey, Client, Fire, Schedule, Task
-from tasks_app.schedules import fire
+from tasks_app.schedules import asked, fire
 from tests.protocol.doors import Doors, content
 from tests.protocol.test_batches import wrong
 
@@ -104,6 +108,9 @@ def test_it_fires_by_a_cron_line_an_interval_an_instant_or_the_sun(
         ({"catch_up": None}, "catch_up"),
         ({"jitter_s": -1}, "jitter_s"),
         ({"priority": "high"}, "priority"),
+        ({"at": "9999-12-31T23:59:59-01:00"}, "at"),
+        ({"cron": "0" + ",0" * 150 + " * * * *"}, "cron"),
+        ({"task": {**TASK, "message": {"parts": [{"text": "a\x00"}]}}}, "task"),
         ({"task": None}, "task"),
         ({"task": {**TASK, "agent": "nobody"}}, "task.agent"),
         ({"task": {**TASK, "run_after": "2990-01-01T00:00:00Z"}}, "task.run_after"),
@@ -113,7 +120,8 @@ def test_it_fires_by_a_cron_line_an_interval_an_instant_or_the_sun(
 )
 def test_what_is_wrong_is_named_and_nothing_is_left(doors: Doors, fields: dict[str, Any], field: str) -> None:
     assert wrong(make(doors, **fields)) == [field]
-    assert not Schedule.objects.exists()
+    models = (Schedule, CrontabSchedule, IntervalSchedule, SolarSchedule, ClockedSchedule)
+    assert not any(model._default_manager.exists() for model in models)
 
 
 def test_one_without_a_time_is_refused(doors: Doors) -> None:
@@ -125,6 +133,32 @@ def test_a_name_is_used_once_by_each_client(doors: Doors) -> None:
     assert wrong(make(doors)) == ["name"]
     _, key = ApiKey.issue(Client.objects.create(name="other"))
     assert doors.send("POST", SCHEDULES, **content(body(), **{"x-api-key": key})).status_code == 201
+
+
+def test_of_equal_rows_of_beats_one_is_taken(doors: Doors) -> None:
+    for _ in range(2):
+        IntervalSchedule.objects.create(every=7, period="seconds")
+        CrontabSchedule.objects.create(minute="7", timezone=ZoneInfo("UTC"))
+    assert made(doors, every_s=7)["when"] == {"every_s": 7.0}
+    assert made(doors, name="other", cron="7 * * * *")["when"] == {"cron": "7 * * * *", "timezone": "UTC"}
+    assert (IntervalSchedule.objects.count(), CrontabSchedule.objects.count()) == (2, 2)
+
+
+def test_it_is_changed_under_its_lock(doors: Doors, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sweep that fires it, or whoever pauses it, comes before or after, and not between."""
+    schedule = made(doors)
+    path, asked_for = f"{SCHEDULES}{schedule['id']}/", asked.put
+    locks: list[bool] = []
+
+    def seen(*args: Any, **kwargs: Any) -> Any:
+        with psycopg.connect(**conninfo()) as other, pytest.raises(psycopg.errors.LockNotAvailable):
+            other.execute("SELECT 1 FROM tasks_app_schedule WHERE id = %s FOR UPDATE NOWAIT", [schedule["id"]])
+        locks.append(True)
+        return asked_for(*args, **kwargs)
+
+    monkeypatch.setattr(asked, "put", seen)
+    assert doors.send("PATCH", path, **content({"overlap": "queue"})).status_code == 200
+    assert locks == [True]
 
 
 def test_what_is_changed_is_changed_and_another_time_counts_from_now(doors: Doors) -> None:

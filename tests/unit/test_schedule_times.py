@@ -7,6 +7,7 @@ from itertools import islice, pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
+from django_celery_beat.models import IntervalSchedule
 
 from tasks_app.schedules import times
 
@@ -64,6 +65,28 @@ def test_a_change_of_clocks_neither_leaves_out_nor_repeats_what_is_for_one_time(
 def test_a_line_that_cannot_be_read_or_never_comes_is_refused(line: str) -> None:
     with pytest.raises(ValueError, match="is no cron line"):
         cron(line, "2026-01-01T00:00", 1)
+
+
+def test_in_an_hour_that_comes_twice_nothing_comes_that_was_before() -> None:
+    after = datetime(2026, 10, 25, 1, 10, tzinfo=UTC)  # the second 02:10
+    (found,) = islice(times.cron(("30", "2", "*", "*", "*"), ZoneInfo(ZURICH), after), 1)
+    assert f"{found:%d %H:%M}" == "26 01:30"
+
+
+def test_a_day_that_a_change_of_clocks_cuts_off_is_of_its_own_weekday() -> None:
+    """America/Nuuk, 28 March 2026, a Saturday: 23:00 is the next midnight."""
+    after = datetime(2026, 3, 28, 12, tzinfo=UTC)
+    zone = ZoneInfo("America/Nuuk")
+    for day, found in (("sat", "2026-03-29 01:00"), ("sun", "2026-03-30 00:45")):
+        (at,) = islice(times.cron(("45", "23", "*", "*", day), zone, after), 1)
+        assert f"{at:%Y-%m-%d %H:%M}" == found
+
+
+def test_at_the_pole_the_sun_does_not_rise_and_what_is_no_step_is_refused() -> None:
+    assert list(islice(times.sun("dusk_astronomical", 90, 0, datetime(2026, 1, 1, tzinfo=UTC)), 1)) == []
+    for row in ({"every": 1, "period": "microseconds"}, {"every": 2_000_000_000, "period": "days"}):
+        with pytest.raises(ValueError, match=r"must be at least a second|is too long"):
+            times.step(IntervalSchedule(**row))
 
 
 def test_an_interval_counts_from_its_anchor() -> None:
