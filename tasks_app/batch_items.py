@@ -67,7 +67,11 @@ class Filling:
     def refused(self) -> list[dict[str, Any]]:
         """The items that were not accepted: ``{"index": …, "field": …, "message": …}``."""
         wrong = sorted(self._wrong.items())
-        return [{"index": index, "field": field, "message": message} for index, (field, message) in wrong]
+        return [
+            # What they repeat of the item may be what no database keeps.
+            {"index": index, "field": field.replace("\0", "\ufffd"), "message": message.replace("\0", "\ufffd")}
+            for index, (field, message) in wrong
+        ]
 
     def fill(self) -> None:
         size_bytes = 0
@@ -118,7 +122,7 @@ class Filling:
             return value
         path = f"depends_on[{number}]"
         if not 0 <= value < index:
-            raise invalid(path, f"must be the place of a task before this one, from 0 to {index - 1}")
+            raise invalid(path, "must be the place of a task before this one")
         if value in self._chunk and not self._atomic:
             self._flush()
         if value in self._wrong:

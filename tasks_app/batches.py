@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -14,7 +13,6 @@ import orjson
 from a2a.types import TaskPushNotificationConfig
 from asgiref.sync import async_to_sync
 from django.db import transaction
-from django.db.utils import OperationalError
 
 from tasks_app import engine, metrics, throttle
 from tasks_app.a2a import parse
@@ -33,7 +31,7 @@ from tasks_app.wakeups import accepted, bell
 FIELDS = ("name", "metadata", "defaults", "atomic", "callback", "tasks")
 SIZE_MAX = 10_000
 NAME_MAX_CHARS = KEY_MAX_CHARS = 256
-#: With what a line begins that says something of the batch itself.
+#: With what a line begins that is meant to say something of the batch itself, though it may not be JSON.
 HEAD = b'{"batch"'
 
 
@@ -69,9 +67,9 @@ def lines(stream: Iterable[bytes]) -> tuple[dict[str, Any], Iterator[bytes]]:
     and the lines with a task each, as they are read. Raises InvalidParamsError for a first line that is wrong."""
     rest = (line for line in stream if line.strip())
     first = next(rest, b"")
-    if not first.lstrip().startswith(HEAD):
+    data = item(first) if first else None
+    if not first.lstrip().startswith(HEAD) and not (isinstance(data, dict) and "batch" in data):
         return {}, chain([first] if first else (), rest)
-    data = item(first)
     said = data.get("batch") if isinstance(data, dict) and data.keys() == {"batch"} else None
     if not isinstance(said, dict) or "tasks" in said:
         raise invalid("body", 'the first line must be {"batch": {…}} without tasks, or a task')
@@ -136,14 +134,7 @@ def make(request: BatchRequest, caller: Caller) -> Made:
     if known is not None:
         return _known(known)
     throttle.check(caller, len(request.items))
-    for attempt in range(1, core.ATTEMPTS + 1):
-        try:
-            return _made(new, request, caller)
-        except OperationalError as error:
-            if not core.is_retryable(error) or attempt == core.ATTEMPTS:
-                raise
-            time.sleep(core.BACKOFF_S * attempt)
-    raise AssertionError("unreachable")
+    return core.retried(lambda: _made(new, request, caller))
 
 
 def tallies(found: Sequence[Batch]) -> dict[UUID, Tally]:

@@ -117,12 +117,15 @@ def told_cancelled(done: list[Cancelled]) -> None:
     bell.ring(cancelled(done))
 
 
-def rerun(task_ids: Sequence[UUID]) -> list[Created]:
-    """Makes a new task of each of these that has ended and whose agent is still there."""
+def rerun(task_ids: Sequence[UUID], *, placed: bool = False) -> list[Created]:
+    """Makes a new task of each of these that has ended and whose agent is still there.
+
+    ``placed``: only of those that still hold a place in a batch.
+    """
     lanes = {name: spec.lane for name, spec in agents.registered().items()}
 
     def some(ids: Sequence[UUID]) -> list[Created]:
-        made = engine.run(engine.rerun, ids, lanes=lanes)
+        made = engine.run(engine.rerun, ids, lanes=lanes, placed=placed)
         tasks = Task.objects.only("agent", "priority", "lane").in_bulk([item.task_id for item in made])
         metrics.created([tasks[item.task_id] for item in made], made)
         return made

@@ -11,7 +11,7 @@ from tasks_app import agents, engine, intake, metrics, throttle
 from tasks_app.a2a import extension
 from tasks_app.a2a.errors import UnsupportedOperationError
 from tasks_app.authentication import Caller, check_scopes
-from tasks_app.engine import Created
+from tasks_app.engine import Created, core
 from tasks_app.models import Task
 from tasks_app.status import TERMINAL
 from tasks_app.wakeups import accepted, bell
@@ -20,8 +20,10 @@ from tasks_app.wakeups import accepted, bell
 CHUNK = 500
 
 
-def rerun(tasks: Sequence[Task], caller: Caller) -> list[Created]:
-    """A new task for each of these that is still there, in order of their ids; they come with their requests.
+def rerun(tasks: Sequence[Task], caller: Caller, *, placed: bool = False) -> list[Created]:
+    """A new task for each of these that is still there, which come with their requests; what is needed comes first.
+
+    ``placed``: only for those that still hold a place in a batch.
 
     Raises UnsupportedOperationError if one has not ended or nothing could run it, Forbidden if the caller may not ask
     for what it asks, ResourceExhaustedError at a limit of the client's.
@@ -30,13 +32,19 @@ def rerun(tasks: Sequence[Task], caller: Caller) -> list[Created]:
     for task in tasks:
         _check(task, caller)
     throttle.check(caller, len(tasks))
-    ids, made = sorted(task.id for task in tasks), []
-    with transaction.atomic():
-        for start in range(0, len(ids), CHUNK):
-            chunk = ids[start : start + CHUNK]
-            made += engine.run(engine.rerun, chunk, lanes=lanes, max_queued=caller.max_queued)
-        for created in made:
-            intake.accepted(created, caller)
+    ids = [task.id for task in tasks]
+
+    def all_of() -> list[Created]:
+        made: list[Created] = []
+        with transaction.atomic():
+            for start in range(0, len(ids), CHUNK):
+                chunk = ids[start : start + CHUNK]
+                made += engine.run(engine.rerun, chunk, lanes=lanes, max_queued=caller.max_queued, placed=placed)
+            for created in made:
+                intake.accepted(created, caller)
+        return made
+
+    made = core.retried(all_of)
     known = Task.objects.in_bulk([created.task_id for created in made])
     new = [known[created.task_id] for created in made]
     metrics.created(new, made)

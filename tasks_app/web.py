@@ -47,6 +47,11 @@ class Web:
         self._submits: Flusher[NewTask, Created] = Flusher(
             self._create_all, is_poison=is_poison, size_bytes=_size_bytes
         )
+        # Of clients that may have no more than so many waiting: they wait for each other, and nobody else for them.
+        self._limited_line = Line()
+        self._limited: Flusher[NewTask, Created] = Flusher(
+            self._create_limited, is_poison=is_poison, size_bytes=_size_bytes
+        )
         self._tasks: Flusher[Wanted, TaskRecord | None] = Flusher(
             self._read_tasks, is_poison=is_poison, max_items=READ_TOGETHER
         )
@@ -61,9 +66,11 @@ class Web:
 
     async def close(self) -> None:
         await self._submits.drain()
+        await self._limited.drain()
         await self.hub.close()
         await self._throttle.close()
         await self._line.close()
+        await self._limited_line.close()
         if self._pool is not None:
             await self._pool.close()
 
@@ -84,7 +91,7 @@ class Web:
 
     async def submit(self, item: NewTask) -> Created:
         """Accepts the task: when this returns, it is in PostgreSQL, or refused as :class:`Created` says."""
-        return await self._submits.submit(item)
+        return await (self._submits if item.max_queued is None else self._limited).submit(item)
 
     async def deliver(self, item: FollowUp, push: NewPush | None = None) -> Delivered:
         """Hands a message to its task: when this returns it is in PostgreSQL, or refused as the result says.
@@ -185,8 +192,12 @@ class Web:
         await (await self._opened_pool()).check()
 
     async def _create_all(self, items: Sequence[NewTask]) -> list[Created]:
-        limited = any(item.max_queued is not None for item in items)
-        created = await self._line.run(engine.create_within if limited else engine.create, items)
+        return self._created(items, await self._line.run(engine.create, items))
+
+    async def _create_limited(self, items: Sequence[NewTask]) -> list[Created]:
+        return self._created(items, await self._limited_line.run(engine.create_within, items))
+
+    def _created(self, items: Sequence[NewTask], created: list[Created]) -> list[Created]:
         metrics.created(items, created)
         self._bell.ring(accepted(items))
         return created

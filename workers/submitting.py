@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 from uuid import UUID
 
+import orjson
 from django.db import connection
 
 from tasks_app import batches
@@ -17,6 +19,13 @@ from tasks_app.models import Client
 
 def batch(claim: Claim, body: dict[str, Any], *, key: str) -> UUID:
     """The batch that this body asks for under this key, by its id. Raises as ``Context.batch`` does."""
+    if connection.in_atomic_block:
+        raise RuntimeError("ctx.batch: not within a transaction of the handler's, with which it would be undone")
+    try:
+        body = json.loads(json.dumps(body, allow_nan=False))
+        orjson.dumps(body)  # what JSON's own encoder lets through, and no client could send
+    except TypeError as error:
+        raise ValueError(f"ctx.batch: {error}") from error
     try:
         owner = Client.objects.get(name=claim.client)
         caller = Caller(owner.pk, owner.name, owner.submit_rate_per_s, owner.max_queued)

@@ -57,7 +57,7 @@ RERUN = Verb(
     note="A new task is made of each that failed, and counts in its place.",
     submit="Run again",
     danger=False,
-    run=lambda batch, by: len(control.rerun(batch.failed_ids())),
+    run=lambda batch, by: len(control.rerun(batch.failed_ids(), placed=True)),
     did="{} run again.",
 )
 

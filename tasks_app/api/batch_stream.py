@@ -32,9 +32,10 @@ from tasks_app.web import KEEP_ALIVE_S, web
 GATHER_S = 0.1
 #: As many tasks are told of in one event.
 TOLD_MAX = 500
-#: An event's id is when its tasks were read, in ms since 1970. A change may be committed so long after its own instant.
+#: A change may be committed so long after its own instant.
 OVERLAP = timedelta(seconds=30)
-_ID_MAX = 2**53
+#: An event's id is when its tasks were read, in ms since 1970, twice; and one more if all had ended.
+_ID_MAX = 2 * int(datetime(2999, 1, 1, tzinfo=UTC).timestamp() * 1000)
 
 
 async def events(request: Request) -> Response:
@@ -50,18 +51,20 @@ async def events(request: Request) -> Response:
     if batch_id is None or not await web().read(reads.is_batch, batch_id, client_id=caller.client_id):
         return http.refused(404, f"no batch '{given[:100]}'")
     try:
-        last = http.last_event_id(request, what="an instant in ms", most=_ID_MAX)
+        last = http.last_event_id(request, what="one of a batch's stream", most=_ID_MAX)
     except InvalidParamsError as error:
         return http.refused(400, error.message, *violations(error))
-    since = None if last is None else datetime.fromtimestamp(last / 1000, UTC)
-    if since is not None and _ended_before(await web().read(reads.places, batch_id), since):
+    since = None if last is None else datetime.fromtimestamp((last >> 1) / 1000, UTC)
+    if last is not None and last & 1 and _ended_before(await web().read(reads.places, batch_id), since):
         # What a browser takes as: there is nothing more, do not ask again.
         return Response(status_code=204)
     return sse.Stream(_follow(batch_id, since))
 
 
-def _ended_before(places: Iterable[PlaceRecord], instant: datetime) -> bool:
-    return all(place.completed_at is not None and place.completed_at < instant for place in places)
+def _ended_before(places: Iterable[PlaceRecord], instant: datetime | None) -> bool:
+    return instant is not None and all(
+        place.completed_at is not None and place.completed_at < instant for place in places
+    )
 
 
 async def _follow(batch_id: UUID, since: datetime | None) -> AsyncIterator[bytes | None]:
@@ -79,7 +82,7 @@ async def _follow(batch_id: UUID, since: datetime | None) -> AsyncIterator[bytes
                 changed = await watch.changed()
                 for data in picture.told(await web().read(reads.places, batch_id, among=changed)) if changed else ():
                     yield data
-                if watch.is_quiet():
+                if watch.looks():
                     yield None
         if picture.ended and await web().read(reads.displaced, batch_id) == displaced:
             return
@@ -92,7 +95,7 @@ class _Watch:
         self._batch_id = batch_id
         self._group = group
         self._displaced = displaced
-        self._looked_at = self._quiet_since = time.monotonic()
+        self._looked_at = self._looked_for_at = time.monotonic()
 
     async def changed(self) -> list[UUID]:
         """The tasks that may have changed; none if for a second none has."""
@@ -102,7 +105,6 @@ class _Watch:
             await asyncio.sleep(GATHER_S)
         except TimeoutError:
             return []
-        self._quiet_since = time.monotonic()
         return self._group.take()
 
     async def is_other(self) -> bool:
@@ -112,12 +114,12 @@ class _Watch:
         self._looked_at = time.monotonic()
         return await web().read(reads.displaced, self._batch_id) != self._displaced
 
-    def is_quiet(self) -> bool:
-        """Whether for so long nothing came that the client should hear that it is not forgotten; asked once of each."""
-        quiet = time.monotonic() > self._quiet_since + KEEP_ALIVE_S
-        if quiet:
-            self._quiet_since = time.monotonic()
-        return quiet
+    def looks(self) -> bool:
+        """Whether it is time to look if the client is still there, as a comment does, however much there is to say."""
+        due = time.monotonic() > self._looked_for_at + KEEP_ALIVE_S
+        if due:
+            self._looked_for_at = time.monotonic()
+        return due
 
 
 class _Picture:
@@ -130,14 +132,16 @@ class _Picture:
         self._counts: Counter[TaskStatus] = Counter()
         self._progress = 0.0
         self._open = 0
+        self._was_read = False
 
     @property
     def ended(self) -> bool:
-        return bool(self._places) and not self._open
+        return self._was_read and not self._open
 
     def told(self, places: list[PlaceRecord]) -> Iterator[bytes]:
         """The events that tell of what is new in these, and then how the whole stands."""
         news = [place for place in places if self._take(place)]
+        self._was_read = True
         if self._since is not None:
             news, self._since = [place for place in news if place.updated_at >= self._since], None
         if not news:
@@ -147,7 +151,7 @@ class _Picture:
             yield sse.event(None, orjson.dumps(data), name="tasks")
         # The id comes last: who has it was told of all that was read then.
         read_at_ms = int(news[0].read_at.timestamp() * 1000)
-        yield sse.event(read_at_ms, orjson.dumps(self._whole()), name="batch")
+        yield sse.event(2 * read_at_ms + self.ended, orjson.dumps(self._whole()), name="batch")
 
     def _take(self, place: PlaceRecord) -> bool:
         """Puts it into the picture. Whether it was not there so."""

@@ -138,8 +138,8 @@ class BatchViewSet(ReadOnlyModelViewSet[Batch]):
     def rerun(self, request: Request, pk: str) -> Response:
         """Runs those of its tasks again that failed: 200 and the batch, which counts the new ones; 409 if none did."""
         batch = self.get_object()
-        failed = Task.objects.filter(id__in=batch.failed_ids()).select_related("request")
-        if not reruns.rerun(list(failed), self._caller):
+        failed = Task.objects.filter(id__in=batch.failed_ids()).select_related("request").order_by("batch_index")
+        if not reruns.rerun(list(failed), self._caller, placed=True):
             raise UnsupportedOperationError(f"no task of batch {batch.id} has failed")
         return Response(self._shown(batch.id))
 

@@ -31,6 +31,7 @@ BATCH_MAX = 500
 SERVED_MAX = 10_000
 #: How often it looks whether what tasks need has ended, in seconds, while there are such.
 RESOLVE_S = 0.1
+RESOLVE_SHARE = 9
 #: The shortest it sleeps until a task is due.
 SHORTEST_S = 0.005
 #: So long after a round began the next one begins at the earliest. What comes meanwhile goes together, also through the
@@ -162,8 +163,11 @@ class Dispatcher:
 
     def _resolve(self) -> None:
         """Lets what needed others, which have completed since, be admitted; fails what needed one that has not."""
+        began_at = time.monotonic()
         resolved = engine.run(engine.resolve)
-        self._resolve_at = time.monotonic() + RESOLVE_S if resolved.waits else math.inf
+        now = time.monotonic()
+        # Of very many it takes its share of the time, and no more.
+        self._resolve_at = now + max(RESOLVE_S, RESOLVE_SHARE * (now - began_at)) if resolved.waits else math.inf
         for task in resolved.freed:
             self._heads.changed(GroupKey(task.lane, task.priority, task.agent, task.client_id))
             self._newest = min(self._newest, task.priority)

@@ -47,7 +47,7 @@ SELECT task.id, task.client_id, task.agent, task.priority, task.context_id, task
        request.accepted_output_modes
 FROM tasks_app_task task JOIN tasks_app_taskrequest request ON request.task_id = task.id
 WHERE task.id = ANY(%(task_id)s::uuid[]) AND task.status = ANY(%(terminal)s::text[])
-ORDER BY task.id
+ORDER BY task.id FOR NO KEY UPDATE OF task
 """
 
 
@@ -77,18 +77,25 @@ def unadmit(
 
 
 @transactional
-def rerun(task_ids: Sequence[UUID], *, lanes: dict[str, Lane], max_queued: int | None = None) -> Steps[list[Created]]:
+def rerun(
+    task_ids: Sequence[UUID], *, lanes: dict[str, Lane], max_queued: int | None = None, placed: bool = False
+) -> Steps[list[Created]]:
     """Makes a new task of each of these that has ended, which names it as ``rerun_of``; what was made, in order of id.
 
     It takes the place that the other holds in a batch, and needs the newest of what that needed and has not completed.
     ``lanes`` are those of the agents there are; a task of another agent is left out, since nothing could run it.
     ``max_queued`` is how many tasks their clients may have waiting; what is more is refused, see :func:`create_within`.
+    ``placed``: only of those that hold a place in a batch. Locks the tasks, then their batches.
     """
     params = {"task_id": sorted(task_ids), "terminal": sorted(TERMINAL)}
     rows = [row for row in (yield Statement(ENDED, params)) if row[2] in lanes]
     if not rows:
         return []
     places = yield from batches.vacate([row[0] for row in rows])
+    if placed:
+        rows = [row for row in rows if row[0] in places]
+        if not rows:
+            return []
     ids = {row[0]: uuid_utils.compat.uuid7() for row in rows}
     needs = yield from dependencies.again((yield from dependencies.needed(list(ids))), ids)
     items = [

@@ -43,6 +43,18 @@ def is_retryable(error: OperationalError) -> bool:
     return getattr(error.__cause__, "sqlstate", None) in RETRYABLE
 
 
+def retried(act: Callable[[], T]) -> T:
+    """What it returns; a transaction of Django's that PostgreSQL undid is tried again."""
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            return act()
+        except OperationalError as error:
+            if not is_retryable(error) or attempt == ATTEMPTS:
+                raise
+            time.sleep(BACKOFF_S * attempt)
+    raise AssertionError("unreachable")
+
+
 _NAMED = re.compile(r"%\((\w+)\)s")
 
 

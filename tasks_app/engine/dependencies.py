@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Any
 from uuid import UUID
 
 from tasks_app.engine.core import Statement, Steps, transactional
@@ -46,12 +45,22 @@ WITH expired AS (
     WHERE id = ANY(%(task_id)s::uuid[]) AND status = 'pending' AND deps_left > 0 ORDER BY id FOR UPDATE
 ){FAIL}
 """  # noqa: S608 (only constants are put in)
-NEEDS = "SELECT task_id, needs_id FROM tasks_app_taskdependency WHERE task_id = ANY(%(task_id)s::uuid[])"
-#: Of tasks that are needed: their states, and the newest rerun of each.
+# Of a task that has none left all have completed, whatever has become of them since.
+NEEDS = """
+SELECT dependency.task_id, dependency.needs_id
+FROM tasks_app_taskdependency dependency JOIN tasks_app_task task ON task.id = dependency.task_id
+WHERE dependency.task_id = ANY(%(task_id)s::uuid[]) AND task.deps_left > 0
+ORDER BY dependency.task_id, dependency.needs_id
+"""
+#: Of tasks that are needed: the newest that repeats each, and its state.
 STAND = """
-SELECT needed.id, needed.status, (
-    SELECT again.id FROM tasks_app_task again WHERE again.rerun_of_id = needed.id ORDER BY again.id DESC LIMIT 1)
-FROM tasks_app_task needed WHERE needed.id = ANY(%(task_id)s::uuid[])
+WITH RECURSIVE line AS (
+    SELECT id AS needs_id, id, status FROM tasks_app_task WHERE id = ANY(%(task_id)s::uuid[])
+    UNION ALL
+    SELECT line.needs_id, again.id, again.status
+    FROM line JOIN tasks_app_task again ON again.rerun_of_id = line.id
+)
+SELECT DISTINCT ON (needs_id) needs_id, id, status FROM line ORDER BY needs_id, id DESC
 """
 
 
@@ -110,20 +119,20 @@ def needed(task_ids: list[UUID]) -> Steps[dict[UUID, list[UUID]]]:
 
 
 def again(needs: dict[UUID, list[UUID]], reruns: dict[UUID, UUID]) -> Steps[dict[UUID, dict[UUID, UUID]]]:
-    """By task, what a rerun of it needs in place of what it needed: the rerun that is made now, or the newest before.
+    """By task, what a rerun of it needs in place of what it needed: the newest that repeats that, or is about to.
 
-    What has completed is left out. ``reruns`` are the ids of those that are made now.
+    What has completed is left out. ``reruns`` are the ids of those that are made now, by what they repeat.
     """
     every = sorted({needs_id for found in needs.values() for needs_id in found})
-    stands: dict[UUID, tuple[Any, ...]] = {}
+    stands: dict[UUID, tuple[UUID, str]] = {}
     if every:
-        stands = {row[0]: row[1:] for row in (yield Statement(STAND, {"task_id": every}))}
+        stands = {row[0]: (row[1], row[2]) for row in (yield Statement(STAND, {"task_id": every}))}
     made: dict[UUID, dict[UUID, UUID]] = {}
     for task_id, found in needs.items():
         for needs_id in found:
-            status, newest = stands.get(needs_id, (None, None))
-            if needs_id in reruns:
-                made.setdefault(task_id, {})[needs_id] = reruns[needs_id]
+            newest, status = stands.get(needs_id, (needs_id, ""))
+            if newest in reruns:
+                made.setdefault(task_id, {})[needs_id] = reruns[newest]
             elif status != TaskStatus.COMPLETED:
-                made.setdefault(task_id, {})[needs_id] = newest or needs_id
+                made.setdefault(task_id, {})[needs_id] = newest
     return made

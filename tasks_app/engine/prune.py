@@ -9,13 +9,15 @@ from tasks_app.engine import batches
 from tasks_app.engine.core import Statement, Steps, transactional
 from tasks_app.status import TaskStatus
 
-# Served by task_ended_idx. Two sweeps at once take different tasks; a handler that still runs keeps its task.
+# Served by task_ended_idx. Two sweeps at once take different tasks; a handler that still runs keeps its task, and a
+# batch that is not complete its tasks.
 PICK = """
 SELECT task.id FROM unnest(%(status)s::text[], %(age_s)s::float8[]) AS kept(status, age_s), LATERAL (
     SELECT id FROM tasks_app_task
     WHERE tasks_app_task.status = kept.status AND completed_at IS NOT NULL
       AND completed_at < now() - kept.age_s * interval '1 second'
       AND NOT EXISTS (SELECT FROM tasks_app_taskattempt WHERE task_id = tasks_app_task.id AND released_at IS NULL)
+      AND NOT EXISTS (SELECT FROM tasks_app_batch batch WHERE batch.id = batch_id AND batch.completed_at IS NULL)
     ORDER BY completed_at LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
 ) task

@@ -14,7 +14,7 @@ from django.core.management.base import CommandParser, OutputWrapper
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from tasks_app import batches, engine
+from tasks_app import batches
 from tasks_app.a2a.errors import A2AError, violations
 from tasks_app.authentication import Caller
 from tasks_app.engine import Tally
@@ -91,8 +91,9 @@ def _submit(out: OutputWrapper, options: Options) -> int:
     batch = Batch.objects.get(id=made.batch_id)
     out.write(f"batch {batch.id}: {batch.size - len(batch.refused)} of {batch.size} tasks accepted")
     for wrong in batch.refused[:WRONG_MAX]:
-        out.write(f"  line {wrong['index'] + 1}: {wrong['field']}: {wrong['message']}")
-    return DONE if options["no_wait"] else _watch(out, batch)
+        out.write(f"  tasks[{wrong['index']}]: {wrong['field']}: {wrong['message']}")
+    code = DONE if options["no_wait"] else _watch(out, batch)
+    return code if not batch.refused else NOTHING
 
 
 def _watch(out: OutputWrapper, batch: Batch) -> int:
@@ -102,7 +103,8 @@ def _watch(out: OutputWrapper, batch: Batch) -> int:
     with Progress(*columns, console=console) as progress:
         bar = progress.add_task("", total=batch.size - len(batch.refused))
         while True:
-            tally = engine.run(engine.tally, [batch.id])[batch.id]
+            batch.refresh_from_db()
+            tally = batches.tallies([batch])[batch.id]
             ended = sum(tally.counts.get(status, 0) for status in TERMINAL)
             progress.update(bar, completed=ended, description=_said(tally))
             if ended == sum(tally.counts.values()):

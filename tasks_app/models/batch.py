@@ -67,9 +67,9 @@ class Batch(models.Model):
         return self.tasks.filter(batch_index__isnull=False)
 
     def open_ids(self) -> list[UUID]:
-        """The tasks that have not ended."""
-        return list(self.places.filter(completed_at__isnull=True).values_list("id", flat=True))
+        """The tasks that have not ended, what needs others first: so none fails while those are cancelled."""
+        return list(self.places.filter(completed_at__isnull=True).order_by("-batch_index").values_list("id", flat=True))
 
     def failed_ids(self) -> list[UUID]:
-        """The tasks that failed."""
-        return list(self.places.filter(status=TaskStatus.FAILED).values_list("id", flat=True))
+        """The tasks that failed, what is needed first."""
+        return list(self.places.filter(status=TaskStatus.FAILED).order_by("batch_index").values_list("id", flat=True))

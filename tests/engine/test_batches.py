@@ -16,6 +16,7 @@ from tasks_app.models import Batch, Client, Outcome, Task
 from tasks_app.status import TERMINAL, Lane, TaskStatus
 from tests.engine.test_races import together
 from tests.factory import Factory, admit, completed
+from tests.live import wait_for
 
 LANES = {"echo": Lane.IO}
 FAILED = Finish(status=TaskStatus.FAILED, outcome=Outcome.FAILED, error={"code": "x", "message": "y"})
@@ -184,6 +185,55 @@ def test_of_two_reruns_of_a_task_one_takes_its_place(attempt: int, factory: Fact
 
 
 @pytest.mark.django_db(transaction=True)
+def test_of_two_reruns_of_a_batch_one_makes_its_tasks(factory: Factory) -> None:
+    batch_id = opened(factory.owner)
+    failed = [factory.finished(FAILED, batch_id=batch_id, batch_index=index) for index in range(3)]
+    made = together(*[lambda: rerun(*failed, placed=True)] * 3)
+    assert sorted(len(each) for each in made) == [0, 0, 3]
+    assert Task.objects.filter(status="pending").count() == Task.objects.filter(batch=batch_id).count() - 3 == 3
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_is_deleted_meanwhile_is_not_run_again(factory: Factory) -> None:
+    """A rerun that comes between the two steps of a sweep waits for it, in the order in which both lock."""
+    batch_id = opened(factory.owner)
+    failed = factory.finished(FAILED, batch_id=batch_id, batch_index=0)
+    settled()
+    made: list[Any] = []
+
+    def again() -> None:
+        try:
+            made.append(rerun(failed))
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=again)
+    with transaction.atomic():
+        task_ids = engine.run(engine.prunable, {TaskStatus.FAILED: 0.0}, limit=9)
+        thread.start()
+        wait_for(_somebody_waits, what="the rerun waits")
+        engine.run(engine.delete, task_ids)
+    thread.join(10)
+    assert (made, Task.objects.count(), Batch.objects.count()) == ([[]], 0, 0)
+
+
+def _somebody_waits() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+        return bool(cursor.fetchone()[0])
+
+
+@pytest.mark.django_db
+def test_what_needs_others_is_cancelled_first_and_run_again_last(factory: Factory) -> None:
+    batch_id = opened(factory.owner)
+    waits = [factory.pending(batch_id=batch_id, batch_index=index) for index in range(3)]
+    assert Batch.objects.get().open_ids() == waits[::-1]
+    other = opened(factory.owner)
+    failed = [factory.finished(FAILED, batch_id=other, batch_index=index) for index in (1, 0)]
+    assert Batch.objects.get(id=other).failed_ids() == failed[::-1]
+
+
+@pytest.mark.django_db(transaction=True)
 def test_what_is_run_again_while_the_batch_is_completed_keeps_it_open(factory: Factory) -> None:
     """A rerun that commits between the sweep's first look, for which it had not happened, and its lock."""
     batch_id = opened(factory.owner)
@@ -230,7 +280,7 @@ def test_a_batch_is_pruned_with_its_last_task(factory: Factory) -> None:
     factory.finished(batch_id=forever, batch_index=0)
     factory.pending(batch_id=forever, batch_index=1)
     settled()
-    assert len(engine.run(engine.prune, {TaskStatus.COMPLETED: 0.0})) == 2
+    assert len(engine.run(engine.prune, {TaskStatus.COMPLETED: 0.0})) == 1, "of one that is open all are kept"
     assert Batch.objects.get(id=batch_id).counts == {"completed": 1, "failed": 1}
     engine.run(engine.prune, dict.fromkeys(TERMINAL, 0.0))
     assert [batch.id for batch in Batch.objects.all()] == [forever]

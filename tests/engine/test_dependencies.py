@@ -191,6 +191,29 @@ def test_one_that_is_run_again_alone_needs_the_newest_of_what_it_needed(factory:
     assert admitted() == {second}
 
 
+def test_a_rerun_needs_the_rerun_of_a_rerun(factory: Factory) -> None:
+    first = factory.finished(FAILED)
+    last = factory.pending(depends_on=(first,))
+    resolve()
+    second = rerun(first)[first].task_id
+    end(factory, second, FAILED)
+    made = rerun(second, last)
+    third, again = made[second].task_id, made[last].task_id
+    assert list(TaskDependency.objects.filter(task_id=again).values_list("needs_id", flat=True)) == [third]
+
+
+def test_what_failed_by_itself_needs_nothing_when_it_is_run_again(factory: Factory) -> None:
+    """However long ago what it needed has completed: it may be gone by now."""
+    first = factory.finished()
+    last = factory.pending(depends_on=(first,))
+    resolve()
+    end(factory, last, FAILED)
+    engine.run(engine.prune, {TaskStatus.COMPLETED: 0.0})
+    again = rerun(last)[last].task_id
+    resolve()
+    assert admitted() == {again}
+
+
 def test_they_go_with_their_task(factory: Factory) -> None:
     first = factory.finished()
     last = factory.pending(depends_on=(first,))

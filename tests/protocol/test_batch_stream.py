@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -12,8 +14,9 @@ import pytest
 from django.db.models import F
 
 from tasks_app import engine
+from tasks_app.api import batch_stream
 from tasks_app.api.batch_stream import TOLD_MAX, _Picture
-from tasks_app.engine import NewBatch, Note
+from tasks_app.engine import NewBatch, Note, Write
 from tasks_app.models import Client, Task
 from tasks_app.reads import PlaceRecord
 from tasks_app.status import Lane, TaskStatus
@@ -30,7 +33,7 @@ def made(local: Factory, *names: str) -> tuple[UUID, list[UUID]]:
     new = NewBatch(client_id=local.owner.pk, digest=b"d" * 32, size=len(names))
     batch_id = engine.run(engine.open_batch, new).batch_id
     tasks = [getattr(local, name)(batch_id=batch_id, batch_index=index) for index, name in enumerate(names)]
-    return batch_id, tasks
+    return batch_id, [getattr(task, "task_id", task) for task in tasks]
 
 
 def stream(doors: Doors, batch_id: UUID, **headers: str) -> httpx.Response:
@@ -71,7 +74,7 @@ def test_one_that_has_ended_is_told_whole_and_once(doors: Doors, local: Factory)
         "progress": 1.0,
         "ended": True,
     }
-    assert abs(int(event_id) / 1000 - datetime.now(UTC).timestamp()) < 60
+    assert abs((int(event_id) >> 1) / 1000 - datetime.now(UTC).timestamp()) < 60
     assert stream(doors, batch_id, **{"last-event-id": event_id}).status_code == 204
 
 
@@ -128,7 +131,7 @@ def test_who_comes_back_is_told_of_what_has_changed_since(doors: Doors, local: F
     batch_id, task_ids = made(local, *["pending"] * 3)
     finish(local, task_ids[0])
     Task.objects.update(updated_at=F("updated_at") - timedelta(minutes=5))
-    seen = str(int(datetime.now(UTC).timestamp() * 1000))
+    seen = str(2 * int(datetime.now(UTC).timestamp() * 1000))
     assert engine.run(engine.request_cancel, [task_ids[1]], by="a test")
     doors.once_followed(task_ids[2], lambda: finish(local, task_ids[2]))
     reply = stream(doors, batch_id, **{"last-event-id": seen})
@@ -153,11 +156,59 @@ def test_what_is_not_the_callers_is_not_there(doors: Doors, local: Factory) -> N
         assert (reply.status_code, reply.json()["detail"]) == (404, f"no batch '{unknown}'")
 
 
-@pytest.mark.parametrize("last", ["x", "-1", "1.5", str(2**53 + 1)])
+@pytest.mark.parametrize("last", ["x", "-1", "1.5", str(2**53 + 1), "506804601600002"])
 def test_an_event_id_that_is_none_is_refused(doors: Doors, local: Factory, last: str) -> None:
     batch_id, _ = made(local, "pending")
     reply = stream(doors, batch_id, **{"last-event-id": last})
     assert (reply.status_code, reply.json()["errors"][0]["field"]) == (400, "Last-Event-ID")
+
+
+def test_who_was_not_told_of_the_end_is(doors: Doors, local: Factory) -> None:
+    """The last task may have ended, by its own clock, before it was last told of."""
+    batch_id, _ = made(local, "finished")
+    now = 2 * int(datetime.now(UTC).timestamp() * 1000)
+    assert events(stream(doors, batch_id, **{"last-event-id": str(now)}))[-1][1]["ended"]
+    assert stream(doors, batch_id, **{"last-event-id": str(now + 1)}).status_code == 204
+
+
+def test_one_of_which_no_task_is_left_ends(doors: Doors, local: Factory) -> None:
+    batch_id, _ = made(local)
+    assert events(stream(doors, batch_id)) == []
+
+
+def test_it_ends_when_its_client_is_gone_however_much_there_is_to_say(
+    doors: Doors, local: Factory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch_stream, "KEEP_ALIVE_S", 0.2)
+    batch_id, (task_id,) = made(local, "claimed")
+    task, gone = Task.objects.get(id=task_id), threading.Event()
+
+    async def gone_client(scope: Any) -> None:
+        async def receive() -> Any:
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None: ...
+
+        await doors.application(scope, receive, send)
+
+    def busy() -> None:
+        number = 0
+        while not gone.is_set():
+            number += 1
+            note = Note(progress=1 - 1 / number)
+            item = Write(task_id=task_id, attempt_id=task.lease_id, recorded=number - 1, records=(note,))  # type: ignore[arg-type]
+            assert engine.run(engine.write, [item])[0].accepted
+
+    path = f"{BATCHES}{batch_id}/events/"
+    headers = [(b"host", b"localhost")]
+    scope = {"type": "http", "method": "GET", "path": path, "raw_path": path.encode(), "query_string": b""}
+    scope |= {"headers": headers, "client": ("127.0.0.1", 1), "scheme": "http", "server": ("localhost", 80)}
+    doors.once_followed(task_id, busy)
+    try:
+        doors.ask(lambda client: asyncio.wait_for(gone_client({**scope, "http_version": "1.1", "root_path": ""}), 20))
+    finally:
+        gone.set()
+    assert Task.objects.get(id=task_id).status == "running"
 
 
 # The picture ---------------------------------------------------------------------------------------------------------

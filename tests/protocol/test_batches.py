@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
+import psycopg
 import pytest
 
 from tasks_app import batch_items, batches, engine, wakeups
+from tasks_app.database import conninfo
 from tasks_app.engine import Finish
 from tasks_app.models import ApiKey, Batch, Client, Outcome, PushConfig, Task, TaskDependency
 from tasks_app.push.sealing import unseal
@@ -89,6 +92,8 @@ def test_lines_are_a_batch_as_well(doors: Doors) -> None:
     reply = doors.send("POST", BATCHES, **lines(head, "", item("a"), {"message": {"parts": [{"text": "b"}]}}, ""))
     assert (reply.status_code, reply.json()["size"], reply.json()["name"]) == (201, 2, "n")
     assert doors.send("POST", BATCHES, **lines(item("a"))).json()["size"] == 1
+    spaced = '{ "batch": {"name": "n"} }'
+    assert doors.send("POST", BATCHES, **lines(spaced, item("a"))).json()["name"] == "n"
 
 
 def test_many_are_stored_in_their_order(doors: Doors) -> None:
@@ -191,6 +196,35 @@ def test_a_message_id_stands_for_one_task_in_a_batch_too(doors: Doors, local: Fa
     made = submit(doors, {**body, "atomic": False}).json()
     assert [each["index"] for each in made["refused"]] == [0, 1, 3]
     assert Task.objects.count() == 2
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [{"x\x00": 1}, item(agent="a\x00b"), item(skill="a\x00"), item(priority="\x00"), item(resources={"a\x00": 1})],
+)
+def test_what_is_told_of_a_wrong_item_can_be_stored(doors: Doors, bad: dict[str, Any]) -> None:
+    reply = submit(doors, {"atomic": False, "tasks": [item(), bad]})
+    assert (reply.status_code, reply.json()["refused"][0]["index"]) == (201, 1)
+
+
+def test_who_waits_at_a_limit_holds_up_nobody_without_one(doors: Doors, local: Factory) -> None:
+    client, key = limited(max_queued=5)
+
+    async def ask(http: httpx.AsyncClient) -> tuple[bool, list[int]]:
+        def send(text: str, **headers: str) -> Any:
+            message = {"messageId": text, "role": "ROLE_USER", "parts": [{"text": text}]}
+            params = {"message": message, "configuration": {"returnImmediately": True}}
+            call = {"jsonrpc": "2.0", "id": 1, "method": "SendMessage", "params": params}
+            return http.post("/a2a/echo/", json=call, headers={"A2A-Version": "1.0", **headers})
+
+        async with await psycopg.AsyncConnection.connect(**conninfo()) as other:
+            await other.execute("SELECT 1 FROM tasks_app_client WHERE id = %s FOR UPDATE", [client.pk])
+            held = asyncio.create_task(send("held", **{"x-api-key": key}))
+            free = await asyncio.wait_for(send("free"), 20)
+            waits = not held.done()
+        return waits, [free.status_code, (await held).status_code]
+
+    assert doors.ask(ask) == (True, [200, 200])
 
 
 # One after another ---------------------------------------------------------------------------------------------------

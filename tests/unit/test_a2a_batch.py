@@ -64,8 +64,8 @@ def test_what_is_wrong_is_said_and_nothing_is_left(owner: Client, tmp_path: Path
 def test_or_what_is_right_is_accepted(owner: Client, tmp_path: Path) -> None:
     head = {"batch": {**HEAD["batch"], "atomic": False}}
     code, said = submit(written(tmp_path, head, item(), item(priority="huge")))
-    assert (code, said[0].partition(": ")[2]) == (0, "1 of 2 tasks accepted")
-    assert said[1].startswith("  line 2: priority: ")
+    assert (code, said[0].partition(": ")[2]) == (1, "1 of 2 tasks accepted")
+    assert said[1].startswith("  tasks[1]: priority: ")
 
 
 def test_it_waits_until_all_have_ended_and_says_how(

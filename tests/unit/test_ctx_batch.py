@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from django.db import transaction
 
 from tasks_app.agents import AgentError, agent
 from tasks_app.models import Batch, Client, Task
@@ -30,6 +31,11 @@ async def splits_io(ctx: Any) -> str:
 
 @agent("splits-badly", lane="io", description="Submits what cannot be.", max_attempts=1)
 def splits_badly(ctx: Any) -> None:
+    for body in ({"metadata": {"x": float("nan")}}, {"metadata": {"x": object()}}, {"metadata": {"x": 2**70}}):
+        with pytest.raises(ValueError, match=r"ctx\.batch|JSON"):
+            ctx.batch(PARTS, key="odd", **body)
+    with transaction.atomic(), pytest.raises(RuntimeError, match="not within a transaction"):
+        ctx.batch(PARTS, key="undone")
     try:
         ctx.batch(PARTS, key="parts")
     except ValueError as error:
