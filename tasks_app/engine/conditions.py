@@ -6,5 +6,5 @@ task that waits.
 """
 
 PENDING = "CASE task.status WHEN 'pending' THEN true END"
-WAITING = "CASE task.status WHEN 'pending' THEN task.admitted_at IS NULL AND task.deps_left = 0 END"
+WAITING = "CASE task.status WHEN 'pending' THEN task.admitted_at IS NULL END"
 ADMITTED = "CASE task.status WHEN 'pending' THEN task.admitted_at IS NOT NULL END"

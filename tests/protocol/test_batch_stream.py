@@ -106,7 +106,9 @@ def test_what_changes_is_told_until_all_have_ended(
     assert (wholes[0]["progress"], wholes[-1]["progress"]) == (0.0, 1.0)
 
 
-def test_a_rerun_is_followed_in_the_place_of_what_it_repeats(doors: Doors, local: Factory) -> None:
+@pytest.mark.parametrize("last", [True, False])
+def test_a_rerun_is_followed_in_the_place_of_what_it_repeats(doors: Doors, local: Factory, last: bool) -> None:
+    """Also where all others have ended by then, which would be the end without it."""
     batch_id, (first, second) = made(local, "pending", "pending")
     admit({Lane.IO: 10})
     local.write(local.claim(first), finish=FAILED)
@@ -114,8 +116,11 @@ def test_a_rerun_is_followed_in_the_place_of_what_it_repeats(doors: Doors, local
 
     def work() -> None:
         again.append(rerun(first)[0].task_id)
-        finish(local, second)
-        wait_for(lambda: _follows(doors, again[0]), what="the rerun is followed")
+        if last:
+            finish(local, second)
+        wait_for(lambda: _follows(doors, again[0]), timeout_s=20, what="the rerun is followed")
+        if not last:
+            finish(local, second)
         finish(local, again[0])
 
     doors.once_followed(second, work)
