@@ -39,9 +39,9 @@ class Opened:
 
 
 OPEN = """
-INSERT INTO tasks_app_batch (id, client_id, name, key, digest, metadata, size, refused, created_at, generation)
+INSERT INTO tasks_app_batch (id, client_id, name, key, digest, metadata, size, refused, pruned, created_at, generation)
 VALUES (%(id)s::uuid, %(client_id)s::bigint, %(name)s::text, %(key)s::text, %(digest)s::bytea, %(metadata)s::jsonb,
-        %(size)s::int, '[]', now(), 0)
+        %(size)s::int, '[]', '{}', now(), 0)
 ON CONFLICT (client_id, key) WHERE key <> '' DO NOTHING
 RETURNING id
 """
@@ -51,6 +51,15 @@ SELECT id, digest FROM tasks_app_batch WHERE client_id = %(client_id)s AND key =
 """
 REFUSE = "UPDATE tasks_app_batch SET refused = %(refused)s::jsonb WHERE id = %(id)s"
 _HOLDS = "task.batch_id = batch.id AND task.batch_index IS NOT NULL"
+# How the tasks of the batch `item` stand, with those that were deleted.
+_STATES = """
+    SELECT task.status, count(*) AS number, max(task.completed_at) AS at,
+           sum(CASE WHEN task.completed_at IS NULL THEN task.progress ELSE 1 END) AS progress
+    FROM tasks_app_task task WHERE task.batch_id = item.id AND task.batch_index IS NOT NULL GROUP BY task.status
+    UNION ALL
+    SELECT pruned.key, pruned.value::bigint, NULL, pruned.value::float8
+    FROM tasks_app_batch own, jsonb_each_text(own.pruned) pruned WHERE own.id = item.id
+"""
 # Served by batch_open_idx, and for each batch one look at task_batch_open_idx.
 _IS_COMPLETE = f"NOT EXISTS (SELECT FROM tasks_app_task task WHERE {_HOLDS} AND task.completed_at IS NULL)"
 COMPLETE = f"""
@@ -65,8 +74,7 @@ UPDATE tasks_app_batch batch
 SET completed_at = ended.at, counts = ended.counts, generation = generation + 1
 FROM unnest(%(id)s::uuid[]) AS item(id), LATERAL (
     SELECT max(state.at) AS at, jsonb_object_agg(state.status, state.number) AS counts FROM (
-        SELECT task.status, count(*) AS number, max(task.completed_at) AS at
-        FROM tasks_app_task task WHERE task.batch_id = item.id AND task.batch_index IS NOT NULL GROUP BY task.status
+        SELECT each.status, sum(each.number) AS number, max(each.at) AS at FROM ({_STATES}) each GROUP BY each.status
     ) state
 ) ended
 WHERE batch.id = item.id AND ended.at IS NOT NULL AND {_IS_COMPLETE}
@@ -77,11 +85,28 @@ RETURNING batch.id
 )
 SELECT id FROM settled
 """  # noqa: S608
-COUNT = """
-SELECT item.id, task.status, count(*), sum(CASE WHEN task.completed_at IS NULL THEN task.progress ELSE 1 END)
-FROM unnest(%(id)s::uuid[]) AS item(id)
-JOIN tasks_app_task task ON task.batch_id = item.id AND task.batch_index IS NOT NULL
+COUNT = f"""
+SELECT item.id, each.status, sum(each.number)::int, sum(each.progress)::float8
+FROM unnest(%(id)s::uuid[]) AS item(id), LATERAL ({_STATES}) each
 GROUP BY 1, 2
+"""  # noqa: S608
+# Keeps the counts of these tasks, which are about to be deleted. Their batches are locked.
+KEEP_COUNTS = """
+WITH gone AS (
+    SELECT batch_id, status, count(*) AS number FROM tasks_app_task
+    WHERE id = ANY(%(task_id)s::uuid[]) AND batch_index IS NOT NULL GROUP BY 1, 2
+), summed AS (
+    SELECT batch_id, status, sum(number)::bigint AS number FROM (
+        SELECT batch_id, status, number FROM gone
+        UNION ALL
+        SELECT batch.id, before.key, before.value::bigint
+        FROM tasks_app_batch batch, jsonb_each_text(batch.pruned) before
+        WHERE batch.id IN (SELECT batch_id FROM gone)
+    ) every GROUP BY 1, 2
+)
+UPDATE tasks_app_batch batch SET pruned = kept.pruned
+FROM (SELECT batch_id, jsonb_object_agg(status, number) AS pruned FROM summed GROUP BY 1) kept
+WHERE batch.id = kept.batch_id
 """
 # The batches of these tasks: only one rerun takes each place, and only one sweep deletes their last tasks at a time.
 LOCK = """
@@ -109,7 +134,10 @@ Place = tuple[UUID, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tally:
-    """The tasks that hold places of a batch: how many by state, and the sum of their progress; 1 for one that ended."""
+    """The tasks that hold places of a batch, or did until they were deleted.
+
+    How many by state, and the sum of their progress; 1 for one that ended.
+    """
 
     counts: dict[str, int] = field(default_factory=dict)
     progress: float = 0.0

@@ -75,6 +75,8 @@ def delete(task_ids: Sequence[UUID]) -> Steps[None]:
     params = {"task_id": list(task_ids)}
     yield Statement(FORGET, params)
     batch_ids = [row[0] for row in (yield Statement(batches.LOCK, params))]
+    if batch_ids:
+        yield Statement(batches.KEEP_COUNTS, params)
     yield Statement(DELETE, params)
     if batch_ids:
         yield Statement(EMPTY, {"id": batch_ids})

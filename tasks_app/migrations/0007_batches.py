@@ -20,6 +20,7 @@ class Migration(migrations.Migration):
                 ("metadata", models.JSONField(default=dict)),
                 ("size", models.PositiveIntegerField()),
                 ("refused", models.JSONField(default=list)),
+                ("pruned", models.JSONField(default=dict)),
                 ("created_at", models.DateTimeField()),
                 ("completed_at", models.DateTimeField(null=True)),
                 ("counts", models.JSONField(null=True)),

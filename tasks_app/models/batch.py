@@ -35,10 +35,12 @@ class Batch(models.Model):
     size = models.PositiveIntegerField()
     #: What was wrong with the items that were not accepted: ``[{"index": …, "field": …, "message": …}]``.
     refused = models.JSONField(default=list)
+    #: Its tasks that were deleted, by state.
+    pruned = models.JSONField(default=dict)
     created_at = models.DateTimeField()
     #: When its last task ended; null again once one of them is run again.
     completed_at = models.DateTimeField(null=True)
-    #: Its tasks by state when it was completed, which outlive them; null before.
+    #: Its tasks by state when it was completed; null before.
     counts = models.JSONField(null=True)
     #: How often it was completed: the number of its newest event.
     generation = models.IntegerField(default=0)

@@ -284,8 +284,26 @@ def test_a_batch_is_pruned_with_its_last_task(factory: Factory) -> None:
     settled()
     assert len(engine.run(engine.prune, {TaskStatus.COMPLETED: 0.0})) == 1, "of one that is open all are kept"
     assert Batch.objects.get(id=batch_id).counts == {"completed": 1, "failed": 1}
+    assert Task.objects.filter(batch=batch_id).count() == 1
     engine.run(engine.prune, dict.fromkeys(TERMINAL, 0.0))
     assert [batch.id for batch in Batch.objects.all()] == [forever]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_was_deleted_counts_when_the_rest_is_run_again(factory: Factory) -> None:
+    batch_id = opened(factory.owner, size=4)
+    for index in range(3):
+        factory.finished(batch_id=batch_id, batch_index=index)
+    failed = factory.finished(FAILED, batch_id=batch_id, batch_index=3)
+    settled()
+    for _ in range(3):
+        engine.run(engine.prune, {TaskStatus.COMPLETED: 0.0}, limit=1)
+    (made,) = rerun(failed)
+    assert tally(batch_id) == Tally(counts={"completed": 3, "pending": 1}, progress=3.0)
+    admit({Lane.IO: 1})
+    factory.write(factory.claim(made.task_id), finish=completed())
+    assert settled() == [batch_id]
+    assert Batch.objects.get().counts == {"completed": 4}
 
 
 @pytest.mark.django_db(transaction=True)
