@@ -65,6 +65,32 @@ def test_a_line_that_never_comes_is_refused(browser: Browser, owner: Client) -> 
     assert not Schedule.objects.exists()
 
 
+@pytest.mark.parametrize(
+    ("kind", "fields", "text"),
+    [
+        ("crontab", {"day_of_month": "31", "month_of_year": "2"}, "is no cron line"),
+        ("interval", {"every": "1", "period": "microseconds"}, "must be at least a second"),
+        ("interval", {"every": "2000000000", "period": "days"}, "is too long"),
+    ],
+)
+def test_a_row_of_beats_that_cannot_be_followed_is_refused(
+    browser: Browser, kind: str, fields: dict[str, str], text: str
+) -> None:
+    line = {
+        "minute": "0",
+        "hour": "0",
+        "day_of_month": "*",
+        "month_of_year": "*",
+        "day_of_week": "*",
+        "timezone": "UTC",
+    }
+    url = reverse(f"admin:django_celery_beat_{kind}schedule_add")
+    reply = browser.post(url, {**(line if kind == "crontab" else {}), **fields})
+    assert (reply.status_code, text in reply.content.decode()) == (200, True)
+    good = line if kind == "crontab" else {"every": "5", "period": "minutes"}
+    assert browser.post(url, good).status_code == 302
+
+
 def test_another_time_counts_from_now_and_another_name_changes_none(browser: Browser, owner: Client) -> None:
     schedule = hourly(owner)
     before = schedule.next_at
