@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -41,6 +42,17 @@ def test_the_same_over_rest(live: Live) -> None:
     submit, follow = block.split("curl -N", 1)
     task_id = re.findall(r'"id":"([0-9a-f-]{36})"', bash(submit))[0]
     assert '"status":"completed"' in bash("curl -N" + follow.replace("<id>", task_id))
+
+
+@pytest.mark.services
+def test_what_a_task_has_made(live: Live) -> None:
+    (artifact,) = live.ended(live.submit("echo", "hello, artifact"))["artifacts"]
+    block = next(block for block in blocks("sh") if "/api/v1/artifacts/" in block).replace(
+        "http://127.0.0.1:8000", live.stack.url
+    )
+    content, address = block.replace("<artifact>", artifact["id"]).strip().splitlines()
+    assert bash(content) == "hello, artifact"
+    assert bash(f"curl '{json.loads(bash(address))['url']}'") == "hello, artifact"
 
 
 @pytest.mark.services
