@@ -14,15 +14,13 @@ from rest_framework.decorators import action
 from rest_framework.mixins import RetrieveModelMixin
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.viewsets import GenericViewSet
 
 from artifacts_app.models import Artifact
 from tasks_app import signed_urls
-from tasks_app.a2a import parse
-from tasks_app.a2a.errors import TaskNotFoundError, invalid
+from tasks_app.api.filters import number
+from tasks_app.api.own import OwnViewSet
 from tasks_app.api.schema import errors
 from tasks_app.api.serializers import ArtifactSerializer
-from tasks_app.authentication import Caller
 from tasks_app.models import Task
 
 
@@ -33,22 +31,15 @@ class SignedUrlSerializer(serializers.Serializer[Any]):
     expires_at = serializers.DateTimeField()
 
 
-class ArtifactViewSet(RetrieveModelMixin, GenericViewSet[Artifact]):
+class ArtifactViewSet(RetrieveModelMixin, OwnViewSet[Artifact]):
     """The artifacts of the caller's own tasks; another client's look exactly like ones that do not exist."""
 
-    lookup_value_regex = "[^/]+"
+    what = "artifact"
     serializer_class = ArtifactSerializer
 
     def get_queryset(self) -> QuerySet[Artifact]:
-        own = Task.objects.filter(id=OuterRef("task_id"), client_id=self._caller.client_id)
+        own = Task.objects.filter(id=OuterRef("task_id"), client_id=self.caller.client_id)
         return Artifact.objects.filter(Exists(own))
-
-    def get_object(self) -> Artifact:
-        known = parse.uuid(self.kwargs["pk"])
-        artifact = None if known is None else self.get_queryset().filter(pk=known).first()
-        if artifact is None:
-            raise TaskNotFoundError(f"no artifact '{self.kwargs['pk'][:100]}'")
-        return artifact
 
     @extend_schema(responses={200: ArtifactSerializer, **errors(404)})
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
@@ -63,20 +54,9 @@ class ArtifactViewSet(RetrieveModelMixin, GenericViewSet[Artifact]):
     def url(self, request: Request, pk: str) -> Response:
         """An address of its content that needs no key and expires."""
         artifact = self.get_object()
-        until = timezone.now() + timedelta(seconds=_seconds(request.query_params.get("expires_s")))
-        path = signed_urls.path(artifact.pk, self._caller.client_id, until)
+        limits = {"default": signed_urls.EXPIRES_S, "most": signed_urls.EXPIRES_MAX_S}
+        until = timezone.now() + timedelta(seconds=number(request.query_params, "expires_s", **limits))
+        path = signed_urls.path(artifact.pk, self.caller.client_id, until)
         public = str(settings.A2A_PUBLIC_URL).rstrip("/")
         url = f"{public}{path}" if public else request.build_absolute_uri(path)
         return Response(SignedUrlSerializer({"url": url, "expires_at": until.replace(microsecond=0)}).data)
-
-    @property
-    def _caller(self) -> Caller:
-        return self.request.user  # type: ignore[return-value]
-
-
-def _seconds(text: str | None) -> int:
-    if text is None:
-        return signed_urls.EXPIRES_S
-    if not (text.isascii() and text.isdigit() and len(text) < 9 and 1 <= int(text) <= signed_urls.EXPIRES_MAX_S):
-        raise invalid("expires_s", f"must be a number from 1 to {signed_urls.EXPIRES_MAX_S}")
-    return int(text)

@@ -15,14 +15,13 @@ from rest_framework.response import Response
 from rest_framework.viewsets import ReadOnlyModelViewSet
 
 from tasks_app import batches, control, reruns
-from tasks_app.a2a import parse
-from tasks_app.a2a.errors import TaskNotCancelableError, TaskNotFoundError, UnsupportedOperationError
+from tasks_app.a2a.errors import TaskNotCancelableError, UnsupportedOperationError
 from tasks_app.api.filters import check_params
+from tasks_app.api.own import OwnViewSet
 from tasks_app.api.parsers import FastJSONParser, NDJSONParser
 from tasks_app.api.schema import errors
-from tasks_app.authentication import Caller
 from tasks_app.engine import Tally
-from tasks_app.models import Batch, Task
+from tasks_app.models import Batch
 from tasks_app.status import TaskStatus
 
 KEY = OpenApiParameter(
@@ -80,22 +79,15 @@ def shown(found: Sequence[Batch]) -> list[dict[str, Any]]:
     return [dict(BatchSerializer(batch, context={"tallies": tallies}).data) for batch in found]
 
 
-class BatchViewSet(ReadOnlyModelViewSet[Batch]):
+class BatchViewSet(OwnViewSet[Batch], ReadOnlyModelViewSet[Batch]):
     """The caller's own batches; another client's looks exactly like one that does not exist."""
 
-    lookup_value_regex = "[^/]+"
+    what = "batch"
     serializer_class = BatchSerializer
     parser_classes = [FastJSONParser, NDJSONParser]
 
     def get_queryset(self) -> QuerySet[Batch]:
-        return Batch.objects.filter(client_id=self._caller.client_id)
-
-    def get_object(self) -> Batch:
-        batch_id = parse.uuid(self.kwargs["pk"])
-        batch = None if batch_id is None else self.get_queryset().filter(id=batch_id).first()
-        if batch is None:
-            raise TaskNotFoundError(f"no batch '{self.kwargs['pk'][:100]}'")
-        return batch
+        return Batch.objects.filter(client_id=self.caller.client_id)
 
     @extend_schema(responses={200: BatchSerializer(many=True), **errors(400)})
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
@@ -119,7 +111,7 @@ class BatchViewSet(ReadOnlyModelViewSet[Batch]):
         As ``application/x-ndjson``, a task in each line; the first may be ``{"batch": {…}}`` with the other fields.
         """
         asked = batches.asked(request.data, key=request.headers.get("Idempotency-Key", ""))
-        made = batches.make(asked, self._caller)
+        made = batches.make(asked, self.caller)
         code = status.HTTP_200_OK if made.repeated else status.HTTP_201_CREATED
         headers = {"Location": f"/api/v1/batches/{made.batch_id}/"}
         return Response(self._shown(made.batch_id), status=code, headers=headers)
@@ -138,14 +130,9 @@ class BatchViewSet(ReadOnlyModelViewSet[Batch]):
     def rerun(self, request: Request, pk: str) -> Response:
         """Runs those of its tasks again that failed: 200 and the batch, which counts the new ones; 409 if none did."""
         batch = self.get_object()
-        failed = Task.objects.filter(id__in=batch.failed_ids()).select_related("request").order_by("batch_index")
-        if not reruns.rerun(list(failed), self._caller, placed=True):
+        if not reruns.rerun(list(batch.failed.select_related("request")), self.caller, placed=True):
             raise UnsupportedOperationError(f"no task of batch {batch.id} has failed")
         return Response(self._shown(batch.id))
-
-    @property
-    def _caller(self) -> Caller:
-        return self.request.user  # type: ignore[return-value]
 
     def _shown(self, batch_id: UUID) -> dict[str, Any]:
         return shown([Batch.objects.get(id=batch_id)])[0]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from django.db.models import Exists, OuterRef, QuerySet
 from drf_spectacular.utils import OpenApiParameter
 
-from tasks_app.a2a import parse
+from tasks_app.a2a import http, parse
 from tasks_app.a2a.errors import invalid
 from tasks_app.models import Task
 from tasks_app.status import Priority, TaskStatus
@@ -35,6 +35,16 @@ def check_params(params: Mapping[str, str], *names: str) -> None:
     unknown = sorted(set(params).difference(known))
     if unknown:
         raise invalid(unknown[0], f"unknown; there are: {', '.join(known)}")
+
+
+def number(params: Mapping[str, str], name: str, *, default: int, most: int) -> int:
+    """The whole number from 1 on that a parameter says. Raises InvalidParamsError."""
+    if name not in params:
+        return default
+    found = http.whole_number(params[name])
+    if found is None or not 1 <= found <= most or len(params[name]) > len(str(most)):
+        raise invalid(name, f"must be a number from 1 to {most}")
+    return found
 
 
 def filtered(tasks: QuerySet[Task], params: Mapping[str, str]) -> QuerySet[Task]:

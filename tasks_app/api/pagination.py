@@ -12,7 +12,7 @@ from rest_framework.pagination import Cursor, CursorPagination
 from rest_framework.request import Request
 
 from tasks_app.a2a.errors import invalid
-from tasks_app.api.filters import DEAD_LETTERS
+from tasks_app.api.filters import DEAD_LETTERS, number
 from tasks_app.models import Task
 
 
@@ -54,12 +54,8 @@ class NewestFirst(CursorPagination):
 
     def get_page_size(self, request: Request) -> int:
         """What was asked for. Raises InvalidParamsError where DRF would fall back on the default."""
-        text = request.query_params.get(self.page_size_query_param)
-        if text is None:
-            return self.page_size
-        if not (text.isascii() and text.isdigit() and len(text) <= 3 and 1 <= int(text) <= self.max_page_size):
-            raise invalid(self.page_size_query_param, f"must be a number from 1 to {self.max_page_size}")
-        return int(text)
+        limits = {"default": self.page_size, "most": self.max_page_size}
+        return number(request.query_params, self.page_size_query_param, **limits)
 
     def decode_cursor(self, request: Request) -> Cursor | None:
         """The cursor. Raises InvalidParamsError for one that is not of this list."""

@@ -16,11 +16,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ReadOnlyModelViewSet
 
-from tasks_app.a2a import parse
-from tasks_app.a2a.errors import TaskNotFoundError, UnsupportedOperationError, invalid
+from tasks_app.a2a.errors import UnsupportedOperationError, invalid
 from tasks_app.api.filters import check_params
+from tasks_app.api.own import OwnViewSet
 from tasks_app.api.schema import errors
-from tasks_app.authentication import Caller
 from tasks_app.models import Fire, Schedule
 from tasks_app.schedules import asked, fire, times
 
@@ -75,22 +74,15 @@ class ScheduleSerializer(serializers.ModelSerializer[Schedule]):
         return None if last is None else dict(FireSerializer(last).data)
 
 
-class ScheduleViewSet(ReadOnlyModelViewSet[Schedule]):
+class ScheduleViewSet(OwnViewSet[Schedule], ReadOnlyModelViewSet[Schedule]):
     """The caller's own schedules; another client's looks exactly like one that does not exist."""
 
-    lookup_value_regex = "[^/]+"
+    what = "schedule"
     serializer_class = ScheduleSerializer
 
     def get_queryset(self) -> QuerySet[Schedule]:
         kinds = ("client", "crontab", "interval", "solar", "clocked")
-        return Schedule.objects.filter(client_id=self._caller.client_id).select_related(*kinds)
-
-    def get_object(self) -> Schedule:
-        known = parse.uuid(self.kwargs["pk"])
-        schedule = None if known is None else self.get_queryset().filter(pk=known).first()
-        if schedule is None:
-            raise _unknown(self.kwargs["pk"])
-        return schedule
+        return Schedule.objects.filter(client_id=self.caller.client_id).select_related(*kinds)
 
     @extend_schema(responses={200: ScheduleSerializer(many=True), **errors(400)})
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
@@ -107,9 +99,9 @@ class ScheduleViewSet(ReadOnlyModelViewSet[Schedule]):
     def create(self, request: Request) -> Response:
         """Makes a schedule: 201 and the schedule."""
         now = fire.clock()
-        made = Schedule(client_id=self._caller.client_id, created_at=now)
+        made = Schedule(client_id=self.caller.client_id, created_at=now)
         with _named_once(), transaction.atomic():
-            asked.put(made, request.data, self._caller, now=now)
+            asked.put(made, request.data, self.caller, now=now)
             made.save(force_insert=True)
         headers = {"Location": f"/api/v1/schedules/{made.pk}/"}
         return Response(self._shown(made.pk), status=status.HTTP_201_CREATED, headers=headers)
@@ -119,7 +111,7 @@ class ScheduleViewSet(ReadOnlyModelViewSet[Schedule]):
         """Changes what the body says of it: 200 and the schedule. What was due by another time is nobody's."""
         with _named_once(), transaction.atomic():
             schedule = self._locked()
-            put = asked.put(schedule, request.data, self._caller, now=fire.clock())
+            put = asked.put(schedule, request.data, self.caller, now=fire.clock())
             if put:
                 schedule.save(update_fields=put)
             fire.forget_queue(schedule)
@@ -152,7 +144,7 @@ class ScheduleViewSet(ReadOnlyModelViewSet[Schedule]):
         try:
             made = fire.run_now(schedule)
         except Schedule.DoesNotExist:
-            raise _unknown(pk) from None
+            raise self.unknown() from None
         return Response(FireSerializer(made).data, status=status.HTTP_201_CREATED)
 
     @extend_schema(responses={200: FireSerializer(many=True), **errors(400, 404)})
@@ -164,16 +156,12 @@ class ScheduleViewSet(ReadOnlyModelViewSet[Schedule]):
         page: Any = self.paginate_queryset(history)
         return self.get_paginated_response(FireSerializer(page, many=True).data)
 
-    @property
-    def _caller(self) -> Caller:
-        return self.request.user  # type: ignore[return-value]
-
     def _locked(self) -> Schedule:
         """The schedule, which nobody else fires or changes until the transaction ends."""
         try:
             return fire.locked(self.get_object().pk)
         except Schedule.DoesNotExist:
-            raise _unknown(self.kwargs["pk"]) from None
+            raise self.unknown() from None
 
     def _switched(self, switch: Any, refusal: str) -> Response:
         schedule = self.get_object()
@@ -183,10 +171,6 @@ class ScheduleViewSet(ReadOnlyModelViewSet[Schedule]):
 
     def _shown(self, pk: UUID) -> dict[str, Any]:
         return dict(ScheduleSerializer(self.get_queryset().get(pk=pk)).data)
-
-
-def _unknown(text: str) -> TaskNotFoundError:
-    return TaskNotFoundError(f"no schedule '{text[:100]}'")
 
 
 @contextmanager

@@ -16,8 +16,9 @@ from rest_framework.viewsets import ReadOnlyModelViewSet
 
 from tasks_app import control, engine, intake, metrics, reads, reruns, throttle
 from tasks_app.a2a import extension
-from tasks_app.a2a.errors import TaskNotCancelableError, TaskNotFoundError, UnsupportedOperationError, invalid
+from tasks_app.a2a.errors import TaskNotCancelableError, UnsupportedOperationError, invalid
 from tasks_app.api.filters import PARAMETERS, filtered
+from tasks_app.api.own import OwnViewSet
 from tasks_app.api.schema import errors
 from tasks_app.api.serializers import (
     ChangeSerializer,
@@ -26,7 +27,6 @@ from tasks_app.api.serializers import (
     TaskDetailSerializer,
     TaskSerializer,
 )
-from tasks_app.authentication import Caller
 from tasks_app.engine import Created
 from tasks_app.models import Task
 from tasks_app.submissions import said, submission
@@ -51,24 +51,17 @@ def change(data: Any) -> dict[str, Any]:
     return {name: getattr(options, name) for name in data}
 
 
-class TaskViewSet(ReadOnlyModelViewSet[Task]):
+class TaskViewSet(OwnViewSet[Task], ReadOnlyModelViewSet[Task]):
     """The caller's own tasks; another client's looks exactly like one that does not exist."""
 
-    lookup_value_regex = "[^/]+"
+    what = "task"
 
     def get_queryset(self) -> QuerySet[Task]:
-        tasks = Task.objects.filter(client_id=self._caller.client_id).select_related("client", "request")
+        tasks = Task.objects.filter(client_id=self.caller.client_id).select_related("client", "request")
         return filtered(tasks, self.request.query_params) if self.action == "list" else tasks
 
     def get_serializer_class(self) -> type[TaskSerializer]:
         return TaskSerializer if self.action == "list" else TaskDetailSerializer
-
-    def get_object(self) -> Task:
-        task_id = intake.task_id(self.kwargs["pk"])
-        task = self.get_queryset().filter(id=task_id).first()
-        if task is None:
-            raise TaskNotFoundError(f"no task '{task_id}'")
-        return task
 
     @extend_schema(parameters=PARAMETERS, responses={200: TaskSerializer(many=True), **errors(400)})
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
@@ -81,15 +74,15 @@ class TaskViewSet(ReadOnlyModelViewSet[Task]):
     )
     def create(self, request: Request) -> Response:
         """Accepts a task: 201 and the task, which is durable by then; 200 if the same message had made it before."""
-        item = submission(request.data, self._caller, method="tasks.create")
+        item = submission(request.data, self.caller, method="tasks.create")
         if item.depends_on:
-            owned = engine.run(reads.owned, item.depends_on, client_id=self._caller.client_id)
+            owned = engine.run(reads.owned, item.depends_on, client_id=self.caller.client_id)
             intake.check_needs(item.depends_on, owned, path="depends_on")
-        throttle.check(self._caller)
+        throttle.check(self.caller)
         verb = engine.create if item.max_queued is None else engine.create_within
         created = engine.run(verb, [item])[0]
         metrics.created([item], [created])
-        made = self._made(intake.accepted(created, self._caller))
+        made = self._made(intake.accepted(created, self.caller))
         bell.ring(accepted([item]))
         return made
 
@@ -118,10 +111,8 @@ class TaskViewSet(ReadOnlyModelViewSet[Task]):
             raise invalid("message.taskId", "is another task's")
         spec = intake.agent_named(task.agent)
         skill = extension.skill_of(Message.FromString(bytes(task.request.message)))
-        item = intake.follow_up(
-            caller=self._caller, spec=spec, message=message, context_id=task.context_id, skill=skill
-        )
-        throttle.check(self._caller)
+        item = intake.follow_up(caller=self.caller, spec=spec, message=message, context_id=task.context_id, skill=skill)
+        throttle.check(self.caller)
         done = engine.run(engine.deliver, [item])
         bell.ring(delivered(done))
         intake.delivered(done[0])
@@ -132,9 +123,9 @@ class TaskViewSet(ReadOnlyModelViewSet[Task]):
     def rerun(self, request: Request, pk: str) -> Response:
         """Makes a new task of one that has ended: 201 and the new task, 409 if it has not ended."""
         task = self.get_object()
-        created = reruns.rerun([task], self._caller)
+        created = reruns.rerun([task], self.caller)
         if not created:
-            raise TaskNotFoundError(f"no task '{task.id}'")
+            raise self.unknown()
         return self._made(created[0])
 
     @extend_schema(request=None, responses={200: TaskDetailSerializer, **errors(404, 409)})
@@ -146,10 +137,6 @@ class TaskViewSet(ReadOnlyModelViewSet[Task]):
             task.refresh_from_db()
             raise TaskNotCancelableError(f"task {task.id} has ended already: {task.status}")
         return Response(TaskDetailSerializer(self.get_object()).data)
-
-    @property
-    def _caller(self) -> Caller:
-        return self.request.user  # type: ignore[return-value]
 
     def _made(self, created: Created) -> Response:
         task = Task.objects.select_related("client", "request").get(id=created.task_id)

@@ -72,6 +72,10 @@ class Batch(models.Model):
         """The tasks that have not ended, what needs others first: so none fails while those are cancelled."""
         return list(self.places.filter(completed_at__isnull=True).order_by("-batch_index").values_list("id", flat=True))
 
-    def failed_ids(self) -> list[UUID]:
+    @property
+    def failed(self) -> models.QuerySet[Task]:
         """The tasks that failed, what is needed first."""
-        return list(self.places.filter(status=TaskStatus.FAILED).order_by("batch_index").values_list("id", flat=True))
+        return self.places.filter(status=TaskStatus.FAILED).order_by("batch_index")
+
+    def failed_ids(self) -> list[UUID]:
+        return list(self.failed.values_list("id", flat=True))

@@ -48,23 +48,23 @@ def put(schedule: Schedule, data: Any, caller: Caller, *, now: datetime) -> list
         raise invalid("body", "must be a JSON object")
     check_names(data, FIELDS)
     is_new = schedule._state.adding
-    put: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     if is_new or "name" in data:
-        put["name"] = name(data.get("name"))
+        fields["name"] = name(data.get("name"))
     if is_new or "task" in data:
-        put["task"] = task(data.get("task"), caller)
+        fields["task"] = task(data.get("task"), caller)
     for field, choices in (("overlap", Schedule.Overlap), ("catch_up", Schedule.CatchUp)):
         if field in data:
-            put[field] = _choice(data[field], field, choices.values)
+            fields[field] = _choice(data[field], field, choices.values)
     if "jitter_s" in data:
-        put["jitter_s"] = _number(data["jitter_s"], "jitter_s", 0.0, JITTER_MAX_S)
-    for field, value in put.items():
+        fields["jitter_s"] = _number(data["jitter_s"], "jitter_s", 0.0, JITTER_MAX_S)
+    for field, value in fields.items():
         setattr(schedule, field, value)
     if not is_new and not set(WHEN) & set(data):
-        return list(put)
+        return list(fields)
     _put_when(schedule, data)
     schedule.next_at = first(schedule, now)
-    return [*put, *KINDS, "next_at"]
+    return [*fields, *KINDS, "next_at"]
 
 
 def said(schedule: Schedule) -> dict[str, Any]:

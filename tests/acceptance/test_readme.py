@@ -19,6 +19,11 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
+def shell(live: Live, word: str) -> str:
+    """The first commands with this word in them, to the running stack."""
+    return next(block for block in blocks("sh") if word in block).replace("http://127.0.0.1:8000", live.stack.url)
+
+
 def bash(command: str) -> str:
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=True)
     return done.stdout
@@ -26,8 +31,7 @@ def bash(command: str) -> str:
 
 @pytest.mark.services
 def test_the_request_that_streams_streams(live: Live) -> None:
-    command = next(block for block in blocks("sh") if "SendStreamingMessage" in block)
-    output = bash(command.replace("http://127.0.0.1:8000", live.stack.url))
+    output = bash(shell(live, "SendStreamingMessage"))
     events = [line for line in output.splitlines() if line.startswith("data:")]
     assert "TASK_STATE_SUBMITTED" in events[0]
     assert "TASK_STATE_COMPLETED" in events[-1]
@@ -36,9 +40,7 @@ def test_the_request_that_streams_streams(live: Live) -> None:
 
 @pytest.mark.services
 def test_the_same_over_rest(live: Live) -> None:
-    block = next(block for block in blocks("sh") if "/api/v1/tasks/" in block).replace(
-        "http://127.0.0.1:8000", live.stack.url
-    )
+    block = shell(live, "/api/v1/tasks/")
     submit, follow = block.split("curl -N", 1)
     task_id = re.findall(r'"id":"([0-9a-f-]{36})"', bash(submit))[0]
     assert '"status":"completed"' in bash("curl -N" + follow.replace("<id>", task_id))
@@ -47,9 +49,7 @@ def test_the_same_over_rest(live: Live) -> None:
 @pytest.mark.services
 def test_what_a_task_has_made(live: Live) -> None:
     (artifact,) = live.ended(live.submit("echo", "hello, artifact"))["artifacts"]
-    block = next(block for block in blocks("sh") if "/api/v1/artifacts/" in block).replace(
-        "http://127.0.0.1:8000", live.stack.url
-    )
+    block = shell(live, "/api/v1/artifacts/")
     content, address = block.replace("<artifact>", artifact["id"]).strip().splitlines()
     assert bash(content) == "hello, artifact"
     assert bash(f"curl '{json.loads(bash(address))['url']}'") == "hello, artifact"
@@ -57,9 +57,7 @@ def test_what_a_task_has_made(live: Live) -> None:
 
 @pytest.mark.services
 def test_many_at_once(live: Live) -> None:
-    block = next(block for block in blocks("sh") if "/api/v1/batches/" in block).replace(
-        "http://127.0.0.1:8000", live.stack.url
-    )
+    block = shell(live, "/api/v1/batches/")
     submit, follow = block.split("curl -N", 1)
     batch_id = re.findall(r'"id":"([0-9a-f-]{36})"', bash(submit))[0]
     assert '"completed":2' in bash("curl -N" + follow.replace("<id>", batch_id))
@@ -67,9 +65,7 @@ def test_many_at_once(live: Live) -> None:
 
 @pytest.mark.services
 def test_again_and_again(live: Live) -> None:
-    block = next(block for block in blocks("sh") if "/api/v1/schedules/" in block).replace(
-        "http://127.0.0.1:8000", live.stack.url
-    )
+    block = shell(live, "/api/v1/schedules/")
     make, run = block.split("curl -X", 1)
     schedule_id = re.findall(r'"id":"([0-9a-f-]{36})"', bash(make))[0]
     assert '"outcome":"started"' in bash("curl -X" + run.replace("<id>", schedule_id))
