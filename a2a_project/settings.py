@@ -8,6 +8,7 @@ from pathlib import Path
 
 import environ
 
+from artifacts_app.storage.options import storages
 from tasks_app.brokers.options import transport_options
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -65,6 +66,15 @@ A2A_MAX_BODY_BYTES = env.int("A2A_MAX_BODY_BYTES", default=32 * 1024 * 1024)
 A2A_MAX_ARTIFACT_BYTES = env.int("A2A_MAX_ARTIFACT_BYTES", default=64 * 1024 * 1024)
 #: The longest a blocking SendMessage waits, in seconds, before it answers with the task as it stands.
 A2A_BLOCKING_WAIT_S = env.float("A2A_BLOCKING_WAIT_S", default=300.0)
+
+# --- Where contents stand -------------------------------------------------------------------------------------------
+#: Of artifacts' parts and messages' files: database, a folder's path, or s3://bucket/folder, comma-separated: the first
+#: is written to, all are read. Sealed with A2A_SECRET_KEYS where those are set; S3 seals what it holds itself.
+A2A_ARTIFACT_STORAGE = env.list("A2A_ARTIFACT_STORAGE", default=["database"])
+#: What has at most so many bytes stays in its row; with A2A_SECRET_KEYS nothing does.
+A2A_ARTIFACT_INLINE_BYTES = env.int("A2A_ARTIFACT_INLINE_BYTES", default=64 * 1024)
+#: How S3 is told to seal: AES256, aws:kms, or empty where it cannot.
+A2A_S3_ENCRYPTION = env.str("A2A_S3_ENCRYPTION", default="AES256")
 
 # --- Leases, dispatch, sweeps (seconds, unless the name says otherwise) ----------------------------------------------
 #: How long a claim holds without a heartbeat.
@@ -242,6 +252,7 @@ STATIC_ROOT = BASE_DIR / "staticfiles"
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+    **storages(A2A_ARTIFACT_STORAGE, encryption=A2A_S3_ENCRYPTION),
 }
 DATA_UPLOAD_MAX_MEMORY_SIZE = A2A_MAX_BODY_BYTES
 

@@ -19,6 +19,7 @@ from django.db import Error as DatabaseError
 from django.db import connections
 from django.db.backends.postgresql.base import DatabaseWrapper
 
+from artifacts_app.storage.options import S3, is_place
 from tasks_app import agents, tokens
 from tasks_app.brokers import options
 from tasks_app.schedules import declared
@@ -229,6 +230,22 @@ def archive_to(**_: Any) -> list[CheckMessage]:
         hint = "It is a folder, storage:<alias of STORAGES>, or mongodb://host/database."
         return [Error(f"A2A_ARCHIVE_TO cannot be used: {error}.", hint=hint, id="a2a.E025")]
     return []
+
+
+@register
+def artifact_storage(**_: Any) -> list[CheckMessage]:
+    """E018 for a place where contents cannot stand, E019 for one that needs what is not installed."""
+    places: list[str] = settings.A2A_ARTIFACT_STORAGE
+    hint = "It is database, the absolute path of a folder, or s3://bucket/folder."
+    found: list[CheckMessage] = [
+        Error(f"A2A_ARTIFACT_STORAGE: '{place}' is no place.", hint=hint, id="a2a.E018")
+        for place in places or [""]
+        if not is_place(place)
+    ]
+    if any(place.startswith(f"{S3}:") for place in places) and importlib.util.find_spec("storages") is None:
+        hint = "Run: pip install --require-hashes -r requirements-s3.txt"
+        found.append(Error("A2A_ARTIFACT_STORAGE is in S3, and storages cannot be imported.", hint=hint, id="a2a.E019"))
+    return found
 
 
 @register

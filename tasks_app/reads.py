@@ -8,7 +8,11 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from artifacts_app.models import CURRENT
+from django.conf import settings
+
+from artifacts_app.models import BLOB, CURRENT, SIZE, STORED
+from tasks_app.addresses import content_url
+from tasks_app.engine.artifacts import content_of
 from tasks_app.engine.claim import decoded
 from tasks_app.engine.core import Statement, Steps
 from tasks_app.models.event import IS_SAID
@@ -133,20 +137,23 @@ JOIN tasks_app_task task ON task.id = wanted.task_id AND task.client_id = wanted
      AND (wanted.agent IS NULL OR task.agent = wanted.agent)
 JOIN tasks_app_taskrequest request ON request.task_id = task.id
 """  # noqa: S608 (only constants are put in)
+_PART = f"""chunk.kind, chunk.media_type, chunk.filename, chunk.metadata, chunk.artifact_id,
+       chunk.content, {STORED}"""
 # As they stood at a generation, so that a stream which goes on from there sees nothing twice: what was added since is
 # left out, and so is an artifact that was made anew since.
 ARTIFACTS = f"""
 SELECT artifact.task_id, artifact.artifact_id, artifact.name, artifact.description, artifact.metadata,
-       chunk.kind, chunk.media_type, chunk.filename, chunk.content, chunk.metadata
+       {_PART}
 FROM unnest(%(task_id)s::uuid[], %(generation)s::int[]) AS seen(task_id, generation)
 JOIN artifacts_app_artifact artifact
   ON artifact.task_id = seen.task_id AND COALESCE(artifact.first_generation, artifact.generation) <= seen.generation
 LEFT JOIN artifacts_app_artifactchunk chunk ON {CURRENT} AND chunk.generation <= seen.generation
+{BLOB}
 ORDER BY COALESCE(artifact.first_generation, artifact.generation), chunk.generation, chunk.position
 """  # noqa: S608 (only constants are put in)
 # The lengths of contents are known without reading them. Pending is not «waits for another attempt» where a client says
 # more before the first run has begun.
-EVENTS = """
+EVENTS = f"""
 WITH next AS (
     SELECT cursor.nth AS item, event.*
     FROM unnest(%(task_id)s::uuid[], %(after)s::int[]) WITH ORDINALITY AS cursor(task_id, after, nth), LATERAL (
@@ -157,7 +164,7 @@ WITH next AS (
 ), sized AS (
     SELECT *, lead(generation) OVER own IS NOT NULL AS more, row_number() OVER own AS nth,
            sum(COALESCE(octet_length(payload), 0) + CASE kind WHEN 'artifact' THEN (
-               SELECT COALESCE(sum(octet_length(content)), 0) FROM artifacts_app_artifactchunk chunk
+               SELECT COALESCE(sum({SIZE.format(chunk="chunk")}), 0) FROM artifacts_app_artifactchunk chunk
                WHERE chunk.task_id = next.task_id AND chunk.generation = next.generation) ELSE 0 END)
                OVER own AS size_bytes
     FROM next WINDOW own AS (PARTITION BY item ORDER BY generation)
@@ -170,13 +177,14 @@ SELECT item, task_id, generation, kind, status, progress, payload, error, attemp
 FROM sized
 WHERE nth <= %(limit)s AND (nth = 1 OR size_bytes <= %(size_bytes)s)
 ORDER BY item, generation
-"""
-CHUNKS = """
-SELECT chunk.task_id, chunk.generation, kind, media_type, filename, content, metadata
+"""  # noqa: S608
+CHUNKS = f"""
+SELECT chunk.task_id, chunk.generation, {_PART}
 FROM unnest(%(task_id)s::uuid[], %(generation)s::int[]) AS carrying(task_id, generation)
 JOIN artifacts_app_artifactchunk chunk USING (task_id, generation)
+{BLOB}
 ORDER BY chunk.task_id, chunk.generation, position
-"""
+"""  # noqa: S608
 BEGUN = """
 SELECT task.id, task.status, task.consumed_seq, request.message
 FROM tasks_app_taskrequest request JOIN tasks_app_task task ON task.id = request.task_id
@@ -270,7 +278,7 @@ def artifacts_of(seen: Sequence[Cursor]) -> Steps[dict[UUID, tuple[ArtifactView,
     for row in (yield Statement(ARTIFACTS, params)):
         heads[row[0], row[1]] = row[2:5]
         if row[5] is not None:
-            parts.setdefault((row[0], row[1]), []).append(_part(row[5:]))
+            parts.setdefault((row[0], row[1]), []).append((yield from _part(row[5:])))
     found: dict[UUID, list[ArtifactView]] = {}
     for (task_id, artifact_id), (name, description, metadata) in heads.items():
         view = ArtifactView(
@@ -306,7 +314,7 @@ def events_of(cursors: Sequence[Cursor], *, limit: int = EVENTS_MAX) -> Steps[li
     if carrying:
         params = {"task_id": [task_id for task_id, _ in carrying], "generation": [number for _, number in carrying]}
         for chunk in (yield Statement(CHUNKS, params)):
-            parts.setdefault((chunk[0], chunk[1]), []).append(_part(chunk[2:]))
+            parts.setdefault((chunk[0], chunk[1]), []).append((yield from _part(chunk[2:])))
     found: list[list[EventRecord]] = [[] for _ in cursors]
     for row in rows:
         found[row[0] - 1].append(_event(row[1:], tuple(parts.get((row[1], row[2]), ()))))
@@ -387,5 +395,15 @@ def _place(row: tuple[Any, ...]) -> PlaceRecord:
     )
 
 
-def _part(row: tuple[Any, ...]) -> PartRecord:
-    return PartRecord(kind=row[0], media_type=row[1], filename=row[2], content=bytes(row[3]), metadata=decoded(row[4]))
+def _part(row: tuple[Any, ...]) -> Steps[PartRecord]:
+    kind, media_type, filename, metadata, artifact_id, content, *stored = row
+    if content is None and stored[3] > settings.A2A_MAX_ARTIFACT_BYTES:
+        # No message could hold it: it stands in it as the address of its content.
+        kind, content = "url", content_url(artifact_id).encode()
+    return PartRecord(
+        kind=kind,
+        media_type=media_type,
+        filename=filename,
+        content=(yield from content_of(content, stored)),
+        metadata=decoded(metadata),
+    )

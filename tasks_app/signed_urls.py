@@ -9,6 +9,8 @@ from uuid import UUID
 from django.core import signing
 from django.utils import timezone
 
+from tasks_app.addresses import content_path
+
 #: The parameter of the address.
 TOKEN = "token"  # noqa: S105 (its name)
 EXPIRES_S, EXPIRES_MAX_S = 3600, 7 * 86_400
@@ -22,7 +24,7 @@ class Refused(Exception):
 def path(artifact_id: UUID, client_id: int, until: datetime) -> str:
     """Where the content is read as this client until then."""
     token = _signer().sign_object([artifact_id.hex, client_id, int(until.timestamp())])
-    return f"/api/v1/artifacts/{artifact_id}/content?{urlencode({TOKEN: token})}"
+    return f"{content_path(artifact_id)}?{urlencode({TOKEN: token})}"
 
 
 def client_id(artifact_id: UUID, token: str) -> int:

@@ -12,6 +12,7 @@ from tasks_app.dispatch.plan import Plan, Rules
 from tasks_app.engine import Claim, ClaimRequest, Delivered, Finish, FollowUp, Hint, Lost, NewTask, Write, Written
 from tasks_app.models import Client, Outcome, Task
 from tasks_app.status import INTERRUPTED, Lane, Priority, TaskStatus
+from workers import storing
 
 
 def new_task(owner: Client, **fields: Any) -> NewTask:
@@ -93,7 +94,7 @@ class Factory:
         item = Write(
             task_id=claim.task_id, attempt_id=claim.attempt_id, recorded=recorded, records=records, finish=finish
         )
-        return engine.run(engine.write, [item])[0]
+        return engine.run(engine.write, [storing.lightened(item)])[0]
 
     def deliver(self, task_id: UUID, text: str = "further", **fields: Any) -> Delivered:
         return engine.run(engine.deliver, [follow_up(Task.objects.get(id=task_id), text, **fields)])[0]

@@ -10,6 +10,7 @@ from typing import Any
 from celery import shared_task
 from django.db import Error, connection
 
+from artifacts_app import collector
 from tasks_app import engine, retention
 from tasks_app.agents import AgentError, Snooze, TurnEnd
 from tasks_app.dispatch.loop import sweep
@@ -56,9 +57,11 @@ def rescue() -> int:
 
 @shared_task(name="a2a.prune")
 def prune() -> int:
-    """Beat's sweep over what ended long ago; how many tasks it deleted."""
+    """Beat's sweep over what ended long ago; how many tasks it deleted. Then over what nothing names any more."""
     with _reconnecting():
-        return retention.prune()
+        pruned = retention.prune()
+        collector.collect()
+        return pruned
 
 
 @shared_task(name="a2a.push")

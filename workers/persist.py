@@ -21,14 +21,19 @@ PAUSE_S = 0.5
 
 
 def persist(verb: Callable[P, engine.Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-    """The verb's result. Reconnects and tries again for as long as a lease lasts, then raises the database's error.
+    """The verb's result, as :func:`patiently`.
 
     Verbs are idempotent for the ids they carry, so a repeat after an answer that was lost changes nothing.
     """
+    return patiently(lambda: engine.run(verb, *args, **kwargs))
+
+
+def patiently(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """What it returns. Reconnects and tries again for as long as a lease lasts, then raises the database's error."""
     deadline = time.monotonic() + settings.A2A_LEASE_S
     while True:
         try:
-            return engine.run(verb, *args, **kwargs)
+            return call(*args, **kwargs)
         except OUTAGES as error:
             connection.close()
             if time.monotonic() > deadline:

@@ -10,14 +10,17 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from tasks_app import engine, metrics, wakeups
 from tasks_app.agents import AgentError
 from tasks_app.database import OUTAGES
 from tasks_app.engine import Claim, Finish, Note, Record, Write, Written
+from tasks_app.engine.core import in_storage_thread
 from tasks_app.wakeups import bell
+from workers import storing
 from workers.persist import persist
 
 if TYPE_CHECKING:
@@ -71,6 +74,15 @@ class _Gathered:
             self._records[-1] = record
         else:
             self._records.append(record)
+
+    @contextmanager
+    def _storing(self) -> Iterator[None]:
+        """What cannot be stored never can be written: the attempt ends with why."""
+        try:
+            yield
+        except (AgentError, OSError) as error:
+            self.refused = error
+            raise
 
     def _failed(self, item: Write, error: Exception) -> None:
         """After a write that raised: what was refused never can be written; all else may have been, and is repeated."""
@@ -148,6 +160,8 @@ class CpuRecorder(_Gathered):
         return self._send(self._take(finish))
 
     def _send(self, item: Write) -> Written:
+        with self._storing():
+            item = storing.lightened(item)
         self._unsure = None if item.finish else item
         try:
             written = persist(engine.write, [item])[0]
@@ -274,6 +288,9 @@ class IoRecorder(_Gathered):
             return await self._send(self._take(finish))
 
     async def _send(self, item: Write) -> Written:
+        if storing.is_heavy(item):
+            with self._storing():
+                item = await in_storage_thread(storing.lightened, item)
         self._unsure = None if item.finish else item
         try:
             written = await self._loop.write(item)

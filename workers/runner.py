@@ -210,9 +210,11 @@ def checked(run: Run, finish: Finish) -> Finish:
 
 
 def unstorable(run: Run, error: Exception) -> Finish:
-    """The end of an attempt whose records the database refused. Raises the error of an outage: the lease ends that."""
+    """The end of an attempt whose records could not be stored. Raises the error of an outage: the lease ends that."""
     if isinstance(error, OUTAGES):
         raise error
+    if isinstance(error, AgentError):
+        return finish_of(run, error)
     log.warning("what %s recorded cannot be stored: %s", run.claim.task_id, error)
     return failed(run, AgentError("a record of the handler's cannot be stored", code="bad_result"))
 

@@ -9,12 +9,15 @@ from uuid import UUID
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from artifacts_app import blobs
 from artifacts_app.models import Artifact, ArtifactChunk
+from tasks_app import contents
 from tasks_app.admin import looks, previews, search
 from tasks_app.admin.actions import PAGE
 from tasks_app.admin.base import ReadOnlyAdmin
@@ -69,17 +72,23 @@ class ArtifactAdmin(CappedList, ReadOnlyAdmin):
         name = "artifacts_app_artifact_content"
         return [path("<uuid:artifact_id>/content/<int:position>/", view, name=name), *super().get_urls()]
 
-    def content(self, request: HttpRequest, artifact_id: UUID, position: int) -> HttpResponse:
+    def content(self, request: HttpRequest, artifact_id: UUID, position: int) -> HttpResponseBase:
         """The bytes of one part: images that cannot run anything are shown, everything else is downloaded."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        chunk = ArtifactChunk.objects.current().filter(artifact_id=artifact_id, position=position).first()
+        parts = ArtifactChunk.objects.current().select_related("blob")
+        chunk = parts.filter(artifact_id=artifact_id, position=position).first()
         if chunk is None:
             raise Http404("no such part")
         media_type = previews.base_type(chunk.media_type)
         image = media_type in previews.INLINE_IMAGES and chunk.kind != ArtifactChunk.Kind.URL
         inline = image and "download" not in request.GET
-        response = HttpResponse(bytes(chunk.content), content_type=media_type if inline else "application/octet-stream")
+        shown_as = media_type if inline else "application/octet-stream"
+        response: HttpResponseBase
+        if chunk.blob is None:
+            response = HttpResponse(bytes(chunk.content or b""), content_type=shown_as)
+        else:
+            response = StreamingHttpResponse(contents.slices(blobs.of(chunk.blob)), content_type=shown_as)
         name = quote(chunk.filename or f"artifact-{artifact_id}", safe="")
         response["Content-Disposition"] = f"{'inline' if inline else 'attachment'}; filename*=UTF-8''{name}"
         response["X-Content-Type-Options"] = "nosniff"

@@ -10,8 +10,10 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import BinaryField, Func, IntegerField, QuerySet, Value
+from django.db.models.functions import Coalesce
 from django.urls import reverse
 
+from artifacts_app import blobs
 from artifacts_app.models import Artifact, ArtifactChunk
 from tasks_app.admin import looks
 
@@ -96,9 +98,10 @@ def _chunks(artifacts: Iterable[Artifact]) -> QuerySet[ArtifactChunk]:
             task_id__in={item.task_id for item in artifact_list},
             artifact_id__in=[item.id for item in artifact_list],
         )
+        .select_related("blob")
         .defer("content")
         .annotate(
-            size_bytes=Func("content", function="octet_length", output_field=IntegerField()),
+            length=Coalesce("size_bytes", Func("content", function="octet_length", output_field=IntegerField())),
             start=Func("content", Value(1), Value(READ_MAX_BYTES), function="substr", output_field=BinaryField()),
         )
         .order_by("generation", "position")
@@ -106,7 +109,7 @@ def _chunks(artifacts: Iterable[Artifact]) -> QuerySet[ArtifactChunk]:
 
 
 def _preview(chunk: ArtifactChunk) -> Preview:
-    size_bytes: int = chunk.size_bytes  # type: ignore[attr-defined]  # annotated by _chunks
+    size_bytes: int = chunk.length  # type: ignore[attr-defined]  # annotated by _chunks
     kind, text, cut = _content(chunk, size_bytes)
     return Preview(
         kind=kind,
@@ -122,7 +125,10 @@ def _preview(chunk: ArtifactChunk) -> Preview:
 def _content(chunk: ArtifactChunk, size_bytes: int) -> tuple[str, str, bool]:
     """(kind, text, whether it is cut) of a part."""
     media_type = base_type(chunk.media_type)
-    start = bytes(chunk.start)  # type: ignore[attr-defined]  # annotated by _chunks
+    try:
+        start = _start(chunk)
+    except OSError as error:
+        return "text", f"(it cannot be read: {error})", False
     if chunk.kind == ArtifactChunk.Kind.URL:
         return "text", *_cut(start.decode(errors="replace"), whole=size_bytes <= len(start))
     if media_type in INLINE_IMAGES:
@@ -134,6 +140,14 @@ def _content(chunk: ArtifactChunk, size_bytes: int) -> tuple[str, str, bool]:
     if chunk.kind == ArtifactChunk.Kind.TEXT or media_type.startswith("text/"):
         return "text", *_cut(start.decode(errors="replace"), whole=whole)
     return "file", "", False
+
+
+def _start(chunk: ArtifactChunk) -> bytes:
+    """As much of a part as is shown. Raises OSError."""
+    if chunk.blob is None:
+        return bytes(chunk.start)  # type: ignore[attr-defined]  # annotated by _chunks
+    stored = blobs.of(chunk.blob)
+    return b"".join(blobs.read(stored, range(min(stored.size_bytes, READ_MAX_BYTES))))
 
 
 def _pretty_or_plain(content: bytes, *, whole: bool) -> str:

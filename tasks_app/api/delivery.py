@@ -12,8 +12,9 @@ from uuid import UUID
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from artifacts_app.models import CURRENT
-from tasks_app import signed_urls
+from artifacts_app.blobs import Stored
+from artifacts_app.models import BLOB, CURRENT, SIZE, STORED
+from tasks_app import contents, signed_urls
 from tasks_app.a2a import http
 from tasks_app.authentication import Forbidden, Unauthenticated, check_scopes
 from tasks_app.engine.core import Statement, Steps
@@ -33,10 +34,11 @@ _RANGE = re.compile(r"bytes=\s*(\d{0,18})\s*-\s*(\d{0,18})\s*", re.IGNORECASE)
 
 HEAD = f"""
 SELECT artifact.name, artifact.type, artifact.sha256, artifact.id::text || '-' || artifact.generation,
-       chunk.filename, chunk.kind, chunk.generation, chunk.position, octet_length(chunk.content)
+       chunk.filename, chunk.kind, chunk.generation, chunk.position,
+       {SIZE.format(chunk="chunk")}, {STORED}
 FROM artifacts_app_artifact artifact
 JOIN tasks_app_task task ON task.id = artifact.task_id AND task.client_id = %(client_id)s
-JOIN artifacts_app_artifactchunk chunk ON {CURRENT}
+JOIN artifacts_app_artifactchunk chunk ON {CURRENT} {BLOB}
 WHERE artifact.id = %(artifact_id)s
 ORDER BY chunk.generation, chunk.position
 """  # noqa: S608 (only constants are put in)
@@ -48,12 +50,13 @@ WHERE artifact_id = %(artifact_id)s AND generation = %(generation)s AND position
 
 
 class _Piece(NamedTuple):
-    """A part of the content, from ``start`` on of the whole."""
+    """A part of the content, from ``start`` on of the whole; in its row, or where ``stored`` says."""
 
     generation: int
     position: int
     start: int
     size_bytes: int
+    stored: Stored | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +146,10 @@ def _asked(request: Request, found: _Content) -> range | None:
 async def _slices(found: _Content, sent: range) -> AsyncIterator[bytes]:
     for piece in found.pieces:
         at, end = max(sent.start, piece.start), min(sent.stop, piece.start + piece.size_bytes)
+        if piece.stored is not None:
+            async for data in contents.slices(piece.stored, range(at - piece.start, end - piece.start)):
+                yield data
+            continue
         while at < end:
             data = await web().read(_slice, found.artifact_id, piece, at, min(SLICE_BYTES, end - at))
             if not data:
@@ -172,7 +179,7 @@ def _head(artifact_id: UUID, *, client_id: int) -> Steps[_Content | None]:
 def _pieces(rows: list[tuple[Any, ...]]) -> tuple[_Piece, ...]:
     pieces, start = [], 0
     for row in rows:
-        pieces.append(_Piece(row[6], row[7], start, row[8]))
+        pieces.append(_Piece(row[6], row[7], start, row[8], Stored(*row[9:]) if row[9] else None))
         start += row[8]
     return tuple(pieces)
 

@@ -10,6 +10,7 @@ from rest_framework import serializers
 
 from artifacts_app.models import Artifact
 from tasks_app import engine
+from tasks_app.addresses import content_path
 from tasks_app.models import Checkpoint, Task, TaskAttempt
 from tasks_app.status import Priority, TaskStatus
 from tasks_app.waiting import waiting_for
@@ -87,7 +88,7 @@ class ArtifactSerializer(serializers.ModelSerializer[Artifact]):
         ]
 
     def get_content_url(self, artifact: Artifact) -> str:
-        return f"/api/v1/artifacts/{artifact.id}/content"
+        return content_path(artifact.id)
 
     def get_sha256(self, artifact: Artifact) -> str | None:
         return None if artifact.sha256 is None else bytes(artifact.sha256).hex()

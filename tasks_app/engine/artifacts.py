@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from artifacts_app.models import CURRENT
-from tasks_app.engine.core import Statement, Steps
-from tasks_app.engine.records import ArtifactRecord, Write, Written
+from artifacts_app.blobs import Stored
+from artifacts_app.models import BLOB, SIZE, STORED
+from tasks_app.engine.core import Contents, Statement, Steps
+from tasks_app.engine.records import ArtifactRecord, Write
 
 # The parts of the artifact `old` as they stood at a generation: those of the content that the newest of them is of.
 _KEPT = """
@@ -53,27 +54,30 @@ WRITE = """, artifact AS (
     RETURNING artifact.id, artifact.task_id, artifact.artifact_id
 ), chunk AS (
     INSERT INTO artifacts_app_artifactchunk
-        (task_id, generation, position, artifact_id, kind, media_type, filename, content, metadata, appended_to)
+        (task_id, generation, position, artifact_id, kind, media_type, filename, content, blob_id, size_bytes,
+         metadata, appended_to)
     SELECT artifact.task_id, fenced.base + c.nth, c.position, artifact.id, c.kind, c.media_type, c.filename, c.content,
-           c.metadata,
+           c.blob_id, c.size_bytes, c.metadata,
            CASE WHEN c.begun = 0
                 THEN (SELECT COALESCE(old.first_generation, old.generation) FROM artifacts_app_artifact old
                       WHERE old.id = artifact.id)
                 WHEN c.begun < c.nth THEN fenced.base + c.begun END
     FROM unnest(%(c_attempt)s::uuid[], %(c_nth)s::int[], %(c_begun)s::int[], %(c_artifact_id)s::text[],
                 %(c_position)s::int[], %(c_kind)s::text[], %(c_media_type)s::text[], %(c_filename)s::text[],
-                %(c_content)s::bytea[], %(c_metadata)s::jsonb[])
-         AS c(attempt_id, nth, begun, artifact_id, position, kind, media_type, filename, content, metadata)
+                %(c_content)s::bytea[], %(c_blob_id)s::uuid[], %(c_size_bytes)s::bigint[], %(c_metadata)s::jsonb[])
+         AS c(attempt_id, nth, begun, artifact_id, position, kind, media_type, filename, content, blob_id, size_bytes,
+              metadata)
     JOIN fenced USING (attempt_id)
     JOIN artifact ON artifact.task_id = fenced.id AND artifact.artifact_id = c.artifact_id
 )"""
 # A new attempt that adds to what an earlier one left begins with a copy of what is kept of it, under its own event.
 RESTORE = f""", restored AS (
     INSERT INTO artifacts_app_artifactchunk
-        (task_id, generation, position, artifact_id, kind, media_type, filename, content, metadata)
+        (task_id, generation, position, artifact_id, kind, media_type, filename, content, blob_id, size_bytes,
+         metadata)
     SELECT fenced.id, fenced.base + r.nth,
            row_number() OVER (PARTITION BY old.id ORDER BY kept.generation, kept.position) - 1, old.id, kept.kind,
-           kept.media_type, kept.filename, kept.content, kept.metadata
+           kept.media_type, kept.filename, kept.content, kept.blob_id, kept.size_bytes, kept.metadata
     FROM unnest(%(r_attempt)s::uuid[], %(r_nth)s::int[], %(r_artifact_id)s::text[], %(r_kept)s::int[])
          AS r(attempt_id, nth, artifact_id, kept)
     JOIN fenced USING (attempt_id)
@@ -81,24 +85,21 @@ RESTORE = f""", restored AS (
     CROSS JOIN LATERAL ({_KEPT.format(at="r.kept")}) kept
 )"""  # noqa: S608 (only constants are put in)
 
-# Whole at last: of what came in pieces, the sum is known to no worker.
-SUM = f"""
-UPDATE artifacts_app_artifact artifact SET sha256 = whole.sha256
-FROM (
-    SELECT artifact.id, artifact.generation,
-           sha256(string_agg(chunk.content, ''::bytea ORDER BY chunk.generation, chunk.position)) AS sha256
-    FROM unnest(%(task_id)s::uuid[], %(artifact_id)s::text[]) AS item(task_id, artifact_id)
-    JOIN artifacts_app_artifact artifact USING (task_id, artifact_id)
-    JOIN artifacts_app_artifactchunk chunk ON {CURRENT}
-    WHERE artifact.sha256 IS NULL
-    GROUP BY artifact.id
-) whole
-WHERE artifact.id = whole.id AND artifact.generation = whole.generation
+# What a content that is whole at last began with: what stands of it, or what is kept of an earlier attempt's.
+BEFORE = f"""
+SELECT item.nth, chunk.content, {STORED}
+FROM unnest(%(task_id)s::uuid[], %(artifact_id)s::text[], %(kept)s::int[]) WITH ORDINALITY
+     AS item(task_id, artifact_id, kept, nth)
+JOIN artifacts_app_artifact old ON old.task_id = item.task_id AND old.artifact_id = item.artifact_id
+CROSS JOIN LATERAL ({_KEPT.format(at="COALESCE(item.kept, old.generation)")}) chunk
+{BLOB}
+ORDER BY item.nth, chunk.generation, chunk.position
 """  # noqa: S608
 
 # What stands of artifacts when a task is tried again: what there was when its turn began, or at its last checkpoint.
 KEPT = f"""
-SELECT item.task_id, old.artifact_id, at.generation, count(*)::int, sum(octet_length(kept.content))::bigint
+SELECT item.task_id, old.artifact_id, at.generation, count(*)::int,
+       sum({SIZE.format(chunk="kept")})::bigint
 FROM unnest(%(task_id)s::uuid[], %(turn_generation)s::int[]) AS item(task_id, turn_generation)
 CROSS JOIN LATERAL (
     SELECT GREATEST(item.turn_generation, max(generation)) AS generation FROM tasks_app_checkpoint
@@ -107,6 +108,10 @@ JOIN artifacts_app_artifact old ON old.task_id = item.task_id
 CROSS JOIN LATERAL ({_KEPT.format(at="at.generation")}) kept
 GROUP BY 1, 2, 3
 """  # noqa: S608
+
+
+#: The SHA-256 of contents, by attempt and artifact id.
+Sums = dict[tuple[UUID, str], bytes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,63 +134,106 @@ def kept(task_ids: Sequence[UUID], turn_generations: Sequence[int]) -> Steps[dic
     return found
 
 
-def sum_up(items: Sequence[Write], results: Sequence[Written]) -> Steps[None]:
-    """Sets the SHA-256 of artifacts that came in pieces and are whole after these writes."""
+def sums(items: Sequence[Write]) -> Steps[Sums]:
+    """The SHA-256 of what came in pieces and is whole with these writes, by attempt and artifact id."""
     whole = [
-        (item.task_id, record.artifact_id)
-        for item, written in zip(items, results, strict=True)
-        if written.accepted
-        for record in item.records
-        if isinstance(record, ArtifactRecord) and record.last_chunk and not record.is_whole
+        (item, chain)
+        for item in items
+        for _, chain in _chains(item).values()
+        if chain[-1].last_chunk and not (len(chain) == 1 and chain[0].knows_sum)
     ]
-    if whole:
-        params = {"task_id": [task_id for task_id, _ in whole], "artifact_id": [name for _, name in whole]}
-        yield Statement(SUM, params)
+    if not whole:
+        return {}
+    params = {
+        "task_id": [item.task_id for item, _ in whole],
+        "artifact_id": [chain[0].artifact_id for _, chain in whole],
+        "kept": [chain[0].kept_generation for _, chain in whole],
+    }
+    made = [hashlib.sha256() for _ in whole]
+    begun = [chain[0].append or chain[0].kept_generation is not None for _, chain in whole]
+    for nth, content, *stored in (yield Statement(BEFORE, params)) if any(begun) else ():
+        if begun[nth - 1]:
+            made[nth - 1].update((yield from content_of(content, stored)))
+    for (_, chain), one in zip(whole, made, strict=True):
+        for chunk in (chunk for record in chain for chunk in record.chunks):
+            one.update((yield Contents([chunk.stored]))[0][0] if chunk.stored else chunk.content)
+    return {
+        (item.attempt_id, chain[0].artifact_id): one.digest() for (item, chain), one in zip(whole, made, strict=True)
+    }
+
+
+def content_of(content: bytes | None, stored: Sequence[Any]) -> Steps[bytes]:
+    """A part's content from its row: its column, or what :data:`STORED` says."""
+    if content is not None:
+        return bytes(content)
+    return bytes((yield Contents([Stored(*stored)]))[0][0])
 
 
 _ARTIFACT = "a_attempt a_nth a_begun a_id a_artifact_id a_name a_description a_type a_size a_sha256 a_metadata"
-_CHUNK = "c_attempt c_nth c_begun c_artifact_id c_position c_kind c_media_type c_filename c_content c_metadata"
+_CHUNK = (
+    "c_attempt c_nth c_begun c_artifact_id c_position c_kind c_media_type c_filename c_content c_blob_id c_size_bytes "
+    "c_metadata"
+)
 _RESTORED = "r_attempt r_nth r_artifact_id r_kept"
 NAMES = f"{_ARTIFACT} {_CHUNK} {_RESTORED}"
 
 
-def bind(bound: dict[str, list[Any]], item: Write) -> None:
+def bind(bound: dict[str, list[Any]], item: Write, sums: Sums) -> None:
     """Binds the artifacts of a write: the parts of every record, and for each artifact one row, as the last leaves it.
 
     One row may not be written twice in a statement.
     """
-    chains: dict[str, list[tuple[int, ArtifactRecord]]] = {}
-    for nth, record in enumerate(item.records, 1):
-        if isinstance(record, ArtifactRecord):
-            chain = chains.setdefault(record.artifact_id, [])
-            if not record.append:
-                chain.clear()
-            chain.append((nth, record))
-            _bind_parts(bound, item.attempt_id, nth, begun=0 if chain[0][1].append else chain[0][0], record=record)
-    for chain in chains.values():
-        _bind_row(bound, item.attempt_id, chain)
+    begun: dict[str, int] = {}
+    for nth, record in _artifacts(item):
+        if not record.append:
+            begun[record.artifact_id] = nth
+        _bind_parts(bound, item.attempt_id, nth, begun=begun.get(record.artifact_id, 0), record=record)
+    for artifact_id, (numbers, chain) in _chains(item).items():
+        _bind_row(bound, item.attempt_id, numbers, chain, sums.get((item.attempt_id, artifact_id)))
 
 
-def _bind_row(bound: dict[str, list[Any]], attempt_id: UUID, chain: list[tuple[int, ArtifactRecord]]) -> None:
+def _artifacts(item: Write) -> list[tuple[int, ArtifactRecord]]:
+    """Its records of artifacts, each with its number, from 1."""
+    return [(nth, record) for nth, record in enumerate(item.records, 1) if isinstance(record, ArtifactRecord)]
+
+
+def _chains(item: Write) -> dict[str, tuple[list[int], list[ArtifactRecord]]]:
+    """By artifact id, the records of the content that the write leaves it with, and their numbers."""
+    chains: dict[str, tuple[list[int], list[ArtifactRecord]]] = {}
+    for nth, record in _artifacts(item):
+        if not record.append:
+            chains.pop(record.artifact_id, None)
+        numbers, chain = chains.setdefault(record.artifact_id, ([], []))
+        numbers.append(nth)
+        chain.append(record)
+    return chains
+
+
+def _bind_row(
+    bound: dict[str, list[Any]],
+    attempt_id: UUID,
+    numbers: list[int],
+    chain: list[ArtifactRecord],
+    sha256: bytes | None,
+) -> None:
     """The row of an artifact after these records of one content."""
-    (first_nth, first), (nth, last) = chain[0], chain[-1]
-    whole = first.is_whole and last is first
+    first, last = chain[0], chain[-1]
     keeps_type = first.append or first.kept_generation is not None
     media_type = first.chunks[0].media_type if first.chunks else ""
     metadata: dict[str, Any] = {}
-    for _, record in chain:
+    for record in chain:
         metadata |= record.metadata
     values = (
         attempt_id,
-        nth,
-        0 if first.append else first_nth,
+        numbers[-1],
+        0 if first.append else numbers[0],
         first.id,
         first.artifact_id,
         first.name,
         first.description,
         "" if keeps_type else media_type or "application/octet-stream",
-        last.bytes_before + sum(len(chunk.content) for chunk in last.chunks),
-        hashlib.sha256(b"".join(chunk.content for chunk in first.chunks)).digest() if whole else None,
+        last.bytes_before + sum(chunk.size_bytes for chunk in last.chunks),
+        first.sha256() if len(chain) == 1 and sha256 is None else sha256,
         json.dumps(metadata),
     )
     append(bound, _ARTIFACT, values)
@@ -194,8 +242,10 @@ def _bind_row(bound: dict[str, list[Any]], attempt_id: UUID, chain: list[tuple[i
 def _bind_parts(bound: dict[str, list[Any]], attempt_id: UUID, nth: int, *, begun: int, record: ArtifactRecord) -> None:
     for position, chunk in enumerate(record.chunks, record.parts_before):
         metadata = json.dumps(chunk.metadata) if chunk.metadata else None
-        said = (chunk.kind, chunk.media_type, chunk.filename, chunk.content, metadata)
-        append(bound, _CHUNK, (attempt_id, nth, begun, record.artifact_id, position, *said))
+        about = (attempt_id, nth, begun, record.artifact_id, position, chunk.kind, chunk.media_type, chunk.filename)
+        stored = chunk.stored
+        where = (None, stored.id, stored.size_bytes) if stored else (chunk.content, None, None)
+        append(bound, _CHUNK, (*about, *where, metadata))
     if record.kept_generation is not None:
         append(bound, _RESTORED, (attempt_id, nth, record.artifact_id, record.kept_generation))
 

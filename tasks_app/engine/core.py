@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any, NamedTuple, ParamSpec, TypeVar
@@ -14,6 +15,8 @@ import psycopg
 from django.db import connection, transaction
 from django.db.utils import OperationalError
 
+from artifacts_app import blobs
+from artifacts_app.blobs import Stored
 from tasks_app.engine.arrays import bound
 
 T = TypeVar("T")
@@ -29,13 +32,21 @@ class Statement(NamedTuple):
     params: dict[str, Any]
 
 
+class Contents(NamedTuple):
+    """Contents that stand in a storage: of each it is answered with a row of its bytes, in order."""
+
+    stored: Sequence[Stored]
+
+
 #: A verb under way: yields statements, receives each one's rows, returns the verb's result.
-Steps = Generator[Statement, list[Row], T]
+Steps = Generator[Statement | Contents, list[Row], T]
 
 #: Deadlock and serialization failure: PostgreSQL undid everything, so the verb may simply run again.
 RETRYABLE = ("40P01", "40001")
 ATTEMPTS = 5
 BACKOFF_S = 0.01
+#: Of a process: each has a connection to the database, where contents stand there.
+_STORAGE_THREADS = ThreadPoolExecutor(4, thread_name_prefix="storage")
 
 
 def is_retryable(error: OperationalError) -> bool:
@@ -72,6 +83,22 @@ def _prepared(statement: Statement) -> tuple[str, list[Any]]:
     return sql, [bound(statement.params[name]) for name in names]
 
 
+async def in_storage_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """What a function returns that waits for a storage. Its connection of Django's is kept as a request's would be."""
+
+    def called() -> T:
+        try:
+            return function(*args, **kwargs)
+        finally:
+            connection.close_if_unusable_or_obsolete()
+
+    return await asyncio.get_running_loop().run_in_executor(_STORAGE_THREADS, called)
+
+
+def _loaded(contents: Contents) -> list[Row]:
+    return [(blobs.load(each),) for each in contents.stored]
+
+
 def transactional(verb: Callable[P, Steps[T]]) -> Callable[P, Steps[T]]:
     """Marks a verb whose statements must share one transaction; the others commit each by itself."""
     verb.transactional = True  # type: ignore[attr-defined]
@@ -97,6 +124,9 @@ def run(verb: Callable[P, Steps[T]], *args: P.args, **kwargs: P.kwargs) -> T:
                         statement = next(steps) if rows is None else steps.send(rows)
                     except StopIteration as stop:
                         return stop.value  # type: ignore[no-any-return]
+                    if isinstance(statement, Contents):
+                        rows = _loaded(statement)
+                        continue
                     cursor.execute(*_prepared(statement), prepare=True)
                     rows = cursor.fetchall() if cursor.description else []
         except OperationalError as error:
@@ -124,6 +154,9 @@ async def arun(conn: AsyncConnection, verb: Callable[P, Steps[T]], *args: P.args
                         statement = next(steps) if rows is None else steps.send(rows)
                     except StopIteration as stop:
                         return stop.value  # type: ignore[no-any-return]
+                    if isinstance(statement, Contents):
+                        rows = await in_storage_thread(_loaded, statement)
+                        continue
                     await cursor.execute(*_prepared(statement), prepare=True)
                     rows = await cursor.fetchall() if cursor.description else []
         except psycopg.OperationalError as error:

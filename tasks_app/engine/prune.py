@@ -26,7 +26,13 @@ LIMIT %(limit)s
 # A rerun outlives what it repeats, and no longer names it.
 FORGET = "UPDATE tasks_app_task SET rerun_of_id = NULL WHERE rerun_of_id = ANY(%(task_id)s::uuid[])"
 DELETE = """
-WITH chunk AS (DELETE FROM artifacts_app_artifactchunk WHERE task_id = ANY(%(task_id)s::uuid[])),
+WITH chunk AS (DELETE FROM artifacts_app_artifactchunk WHERE task_id = ANY(%(task_id)s::uuid[]) RETURNING blob_id),
+file AS (DELETE FROM artifacts_app_messagefile WHERE task_id = ANY(%(task_id)s::uuid[]) RETURNING blob_id),
+named AS (
+    SELECT id FROM artifacts_app_blob WHERE id IN (SELECT blob_id FROM chunk UNION SELECT blob_id FROM file)
+    ORDER BY id FOR NO KEY UPDATE
+),
+blob AS (UPDATE artifacts_app_blob SET collect_at = now() WHERE id IN (SELECT id FROM named)),
 artifact AS (DELETE FROM artifacts_app_artifact WHERE task_id = ANY(%(task_id)s::uuid[])),
 event AS (DELETE FROM tasks_app_taskevent WHERE task_id = ANY(%(task_id)s::uuid[])),
 checkpoint AS (DELETE FROM tasks_app_checkpoint WHERE task_id = ANY(%(task_id)s::uuid[])),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -9,6 +10,7 @@ from uuid import UUID
 
 import uuid_utils.compat
 
+from artifacts_app.blobs import Stored
 from tasks_app.models.attempt import Outcome
 from tasks_app.status import Priority, TaskStatus
 
@@ -32,13 +34,21 @@ class CheckpointRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chunk:
-    """One part's content; ``kind`` is text, data, raw or url (whose content is the URL, as UTF-8)."""
+    """One part's content; ``kind`` is text, data, raw or url (whose content is the URL, as UTF-8).
+
+    It is here, or where ``stored`` says.
+    """
 
     kind: str
-    content: bytes
+    content: bytes = b""
     media_type: str
     filename: str = ""
     metadata: dict[str, Any] = field(default_factory=dict)
+    stored: Stored | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        return self.stored.size_bytes if self.stored else len(self.content)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +77,19 @@ class ArtifactRecord:
     def is_whole(self) -> bool:
         """Whether all of the artifact's content is here."""
         return self.last_chunk and not self.append and self.kept_generation is None
+
+    @property
+    def knows_sum(self) -> bool:
+        """Whether the content's sum is known without reading what stands in a storage."""
+        return self.is_whole and (len(self.chunks) == 1 or not any(chunk.stored for chunk in self.chunks))
+
+    def sha256(self) -> bytes | None:
+        """Of the content, if it is known here."""
+        if not self.knows_sum:
+            return None
+        if self.chunks[0].stored:
+            return self.chunks[0].stored.sha256
+        return hashlib.sha256(b"".join(chunk.content for chunk in self.chunks)).digest()
 
 
 Record = Note | CheckpointRecord | ArtifactRecord

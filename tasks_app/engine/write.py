@@ -112,7 +112,7 @@ def write(items: Sequence[Write]) -> Steps[list[Written]]:
     A turn that ends well while a message waits leaves the task pending for its next turn, as ``Written.status`` says.
     A finish that is refused releases its attempt's slot: its handler has stopped, whoever ended it before.
     """
-    bound = _bind(items)
+    bound = _bind(items, (yield from artifacts.sums(items)))
     sql = _statement(
         checkpoints=bool(bound["k_attempt"]), with_artifacts=bool(bound["a_attempt"]), restores=bool(bound["r_attempt"])
     )
@@ -123,9 +123,7 @@ def write(items: Sequence[Write]) -> Steps[list[Written]]:
     stopped = [item.attempt_id for item in lost if item.finish and item.attempt_id not in done]
     if stopped:
         yield from release(stopped)
-    results = [done.get(item.attempt_id, Written(accepted=False)) for item in items]
-    yield from artifacts.sum_up(items, results)
-    return results
+    return [done.get(item.attempt_id, Written(accepted=False)) for item in items]
 
 
 def release(attempt_ids: Sequence[UUID], *, died: bool = False) -> Steps[None]:
@@ -170,7 +168,7 @@ _CHECKPOINT = "k_attempt k_nth k_name k_data"
 _NAMES = f"{_ITEM} {_EVENT} {_CHECKPOINT} {artifacts.NAMES}".split()
 
 
-def _bind(items: Sequence[Write]) -> dict[str, list[Any]]:
+def _bind(items: Sequence[Write], sums: artifacts.Sums) -> dict[str, list[Any]]:
     bound: dict[str, list[Any]] = {name: [] for name in _NAMES}
     for item in items:
         progress, message = item.progress, None
@@ -180,7 +178,7 @@ def _bind(items: Sequence[Write]) -> dict[str, list[Any]]:
                 progress = max(progress, record.progress or 0.0)  # type: ignore[union-attr]
                 message = payload or message
             append(bound, _EVENT, (item.attempt_id, nth, kind, "running", progress, payload, None))
-        artifacts.bind(bound, item)
+        artifacts.bind(bound, item, sums)
         _bind_item(bound, item, progress, message)
     return bound
 

@@ -18,7 +18,7 @@ from rich.table import Table
 
 from tasks_app import control, overview
 from tasks_app.control import Scope
-from tasks_app.management import archive, batches, keys
+from tasks_app.management import archive, batches, keys, storage
 from tasks_app.management.printing import DONE, NOTHING, print_table
 from tasks_app.models import PushConfig
 from tasks_app.push import operate as push
@@ -59,6 +59,7 @@ def add_commands(parser: CommandParser) -> None:
     archive.add_commands(commands)
     batches.add_commands(commands)
     keys.add_commands(commands)
+    storage.add_commands(commands)
 
 
 def _command(commands: Any, name: str, step: Step, does: str, **options: Any) -> CommandParser:

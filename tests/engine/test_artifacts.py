@@ -12,7 +12,9 @@ from a2a.server.tasks.task_manager import append_artifact_to_task
 from a2a.types import Artifact as WireArtifact
 from a2a.types import Part, TaskArtifactUpdateEvent
 from a2a.types import Task as WireTask
+from pytest_django import Settings
 
+from artifacts_app import blobs
 from artifacts_app.models import Artifact, ArtifactChunk
 from tasks_app import engine, reads
 from tasks_app.a2a import wire
@@ -54,6 +56,12 @@ class Said:
         assert self._factory.write(self._claim, *records, finish=finish).accepted
 
 
+@pytest.fixture(autouse=True, params=["in rows", "in blobs"])
+def _where(request: Any, settings: Settings) -> None:
+    """Where the contents stand: it must make no difference."""
+    settings.A2A_ARTIFACT_INLINE_BYTES = {"in rows": 64 * 1024, "in blobs": -1}[request.param]
+
+
 @pytest.fixture(params=["each by itself", "all in one"])
 def flush(request: Any) -> Any:
     """Whether what is said is written at once or together: it must make no difference."""
@@ -64,8 +72,9 @@ def content(task_id: UUID) -> dict[str, list[bytes]]:
     """What the artifacts of a task hold; the same by the table and by a stream that is read from its beginning."""
     rows = ArtifactChunk.objects.current().filter(task_id=task_id).order_by("generation", "position")
     found: dict[str, list[bytes]] = {}
-    for row in rows.select_related("artifact"):
-        found.setdefault(row.artifact.artifact_id, []).append(bytes(row.content))
+    for row in rows.select_related("artifact", "blob"):
+        there = blobs.load(blobs.of(row.blob)) if row.blob else bytes(row.content or b"")
+        found.setdefault(row.artifact.artifact_id, []).append(there)
     streamed = WireTask()
     for event in engine.run(reads.events, task_id, after=0):
         update = wire.event(event, context_id="c")

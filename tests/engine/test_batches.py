@@ -241,9 +241,13 @@ def test_what_is_run_again_while_the_batch_is_completed_keeps_it_open(factory: F
     factory.finished(batch_id=batch_id, batch_index=0)
     failed = factory.finished(FAILED, batch_id=batch_id, batch_index=1)
     steps = engine.settle()
-    assert "SKIP LOCKED" in next(steps).sql
+    first = next(steps)
+    assert isinstance(first, Statement)
+    assert "SKIP LOCKED" in first.sql
     rerun(failed)
-    assert rows(steps.send([(batch_id,)])) == []
+    second = steps.send([(batch_id,)])
+    assert isinstance(second, Statement)
+    assert rows(second) == []
     assert Batch.objects.get().completed_at is None
 
 

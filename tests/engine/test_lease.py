@@ -135,7 +135,7 @@ def test_records_and_the_finish_are_one_write_with_generations_in_order(factory:
     assert task.completed_at == attempt.ended_at == attempt.released_at
     kept = Artifact.objects.get()
     assert (kept.size_bytes, kept.type, kept.generation) == (3, "image/png", 4)
-    assert [bytes(chunk.content) for chunk in ArtifactChunk.objects.order_by("position")] == [b"12", b"3"]
+    assert [bytes(chunk.content or b"") for chunk in ArtifactChunk.objects.order_by("position")] == [b"12", b"3"]
 
 
 def test_progress_never_goes_back_within_an_attempt(factory: Factory) -> None:
@@ -163,7 +163,7 @@ def test_a_later_attempt_replaces_an_artifact_of_the_same_id(factory: Factory) -
     kept = Artifact.objects.get()
     assert kept.size_bytes == 5
     current = ArtifactChunk.objects.filter(task_id=kept.task_id, generation=kept.generation)
-    assert [bytes(chunk.content) for chunk in current] == [b"newer"]
+    assert [bytes(chunk.content or b"") for chunk in current] == [b"newer"]
 
 
 # rescue ----------------------------------------------------------------------------------------------------------

@@ -7,7 +7,9 @@ import itertools
 from typing import Any
 
 import pytest
+from pytest_django import Settings
 
+from artifacts_app import blobs
 from artifacts_app.models import Artifact
 from tasks_app.api import delivery
 from tasks_app.engine import ArtifactRecord, Chunk
@@ -19,9 +21,11 @@ PARTS = (b"0123456", b"", b"789abcdef", b"ghi")
 WHOLE = b"".join(PARTS)
 
 
-@pytest.fixture(autouse=True)
-def _small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, params=["in rows", "in blobs"])
+def _small_slices(request: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(delivery, "SLICE_BYTES", 4)
+    monkeypatch.setattr(blobs, "SLICE_BYTES", 4)
+    settings.A2A_ARTIFACT_INLINE_BYTES = {"in rows": 64 * 1024, "in blobs": -1}[request.param]
 
 
 def made(factory: Factory, *parts: bytes) -> str:

@@ -205,8 +205,9 @@ def test_what_protobuf_would_forgive_is_refused(
 def explained(asked: listing.Query) -> Steps[str]:
     """How the page of a query is read."""
     steps = listing.tasks(asked)
-    sql, params = next(steps)
-    rows = yield Statement(f"EXPLAIN {sql}", params)
+    page = next(steps)
+    assert isinstance(page, Statement)
+    rows = yield Statement(f"EXPLAIN {page.sql}", page.params)
     return "\n".join(row[0] for row in rows)
 
 

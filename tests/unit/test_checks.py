@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import secrets
 import subprocess
@@ -48,7 +49,7 @@ def test_the_settings_of_the_tests_are_fine(settings: Settings) -> None:
         checks.broker_options,
     ]
     every += [checks.database_engine, checks.open_mode, checks.public_url, checks.token_issuers, checks.agent_cards]
-    every += [checks.push_notifications]
+    every += [checks.push_notifications, checks.artifact_storage]
     assert [ids(check) for check in every] == [[]] * len(every)
 
 
@@ -290,3 +291,18 @@ def test_exceptions_of_addresses_that_cannot_be_read_are_errors(settings: Settin
     settings.A2A_PUSH_ALLOWED = ["hooks.internal:8443", "10.0.0.1/8", "10.0.0.0/8"]
     assert ids(checks.push_notifications) == ["a2a.E017"]
     assert "10.0.0.1/8" in checks.push_notifications()[0].msg
+
+
+@pytest.mark.parametrize("places", [[], ["blobs"], ["s3://"], ["database", "ftp://x/y"]])
+def test_a_place_where_no_content_can_stand_is_an_error(settings: Settings, places: list[str]) -> None:
+    settings.A2A_ARTIFACT_STORAGE = places
+    assert ids(checks.artifact_storage) == ["a2a.E018"]
+
+
+def test_s3_without_its_library_is_an_error_that_says_what_to_install(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.A2A_ARTIFACT_STORAGE = ["s3://bucket"]
+    assert ids(checks.artifact_storage) == []
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert ids(checks.artifact_storage) == ["a2a.E019"]

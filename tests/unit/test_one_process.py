@@ -90,7 +90,7 @@ def test_a_conversation_goes_on_turn_by_turn(name: str) -> None:
     assert first["input_expires_at"] is not None
     assert [message["role"] for message in third["messages"]] == ["ROLE_USER", "ROLE_AGENT"] * 2 + ["ROLE_USER"]
     assert third["messages"][3]["parts"][1] == {"url": "https://example.org/grant"}
-    assert json.loads(bytes(ArtifactChunk.objects.get(artifact__artifact_id="result-3").content)) == {
+    assert json.loads(bytes(ArtifactChunk.objects.get(artifact__artifact_id="result-3").content or b"")) == {
         "history": ["begin", "which one?", "the left one", "may I?"],
         "text": "you may",
         "key": "3",
