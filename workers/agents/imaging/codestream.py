@@ -1,7 +1,7 @@
 """The few bytes of a JPEG, JPEG-LS or JPEG 2000 codestream that must be trusted before a decoder sees it.
 
-A codestream declares a size of its own, so its bound is checked here, and two kinds of damage that leave no doubt
-about the intended value are undone.
+A codestream declares a size of its own, which is found here wherever a decoder might, and two kinds of damage that
+leave no doubt about the intended value are undone.
 """
 
 from __future__ import annotations
@@ -11,29 +11,42 @@ from dataclasses import dataclass
 
 _J2K_START = b"\xff\x4f\xff\x51"
 _JPEG_START = b"\xff\xd8"
-#: SOF0..SOF15 without DHT, JPG and DAC (ITU-T T.81 table B.1), and SOF55 (JPEG-LS, ITU-T T.87).
-_FRAME_HEADERS = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
+#: Marker, length, precision, rows, columns and components of SOF0..SOF15 without DHT, JPG and DAC, of DHP (ITU-T T.81
+#: table B.1), and of SOF55 (JPEG-LS, ITU-T T.87). What is coded cannot hold such a marker.
+_FRAME_HEADER = re.compile(rb"\xff[\xc0-\xc3\xc5-\xc7\xc9-\xcb\xcd-\xcf\xde\xf7](..)[\x02-\x10](..)(..)(.)", re.DOTALL)
+#: What a header leaves open is said after it (DNL, ITU-T T.81 B.2.5; LSE, T.87 C.2.4.1.4), and is this many at most.
+_MOST = 0xFFFF
 _SEQUENTIAL_DCT = frozenset({0xC0, 0xC1})
 _START_OF_SCAN = 0xDA
+_SCAN = bytes((0xFF, _START_OF_SCAN))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
-    """Rows and columns the codestream declares."""
+    """Rows, columns and components the codestream declares."""
 
     rows: int
     columns: int
+    components: int = 1
+
+    @property
+    def samples(self) -> int:
+        """How many numbers a decoder makes of it."""
+        return self.rows * self.columns * self.components
 
 
 def declared_size(stream: bytes) -> Size | None:
-    """The size a codestream declares; None where it is neither JPEG nor JPEG 2000 (RLE) or ends before saying so."""
+    """The largest size a JPEG, JPEG-LS or JPEG 2000 codestream declares; None where it declares none.
+
+    It is looked for everywhere, since decoders skip what stands between the segments: nothing hides a second one.
+    """
     found = [_j2k_size(stream, match.start()) for match in re.finditer(re.escape(_J2K_START), stream)]
-    if found:
-        return max(found, key=lambda size: size.rows * size.columns)
-    for marker, start in _segments(stream):
-        if marker in _FRAME_HEADERS:
-            return Size(rows=_u16(stream, start + 3), columns=_u16(stream, start + 5))
-    return None
+    return max(found + _jpeg_sizes(stream), key=lambda size: size.samples, default=None)
+
+
+def scan_count(stream: bytes) -> int:
+    """How many scans a JPEG has, or a few more: each is a pass over all of its pixels, for as little as 10 bytes."""
+    return stream.count(_SCAN)
 
 
 def mended(stream: bytes, *, rows: int, columns: int) -> tuple[bytes, str | None]:
@@ -52,7 +65,16 @@ def mended(stream: bytes, *, rows: int, columns: int) -> tuple[bytes, str | None
 
 def _j2k_size(stream: bytes, at: int) -> Size:
     x1, y1, x0, y0 = (_u32(stream, at + 8 + 4 * i) for i in range(4))
-    return Size(rows=y1 - y0, columns=x1 - x0)
+    return Size(rows=max(0, y1 - y0), columns=max(0, x1 - x0), components=_u16(stream, at + 40))
+
+
+def _jpeg_sizes(stream: bytes) -> list[Size]:
+    sizes: list[Size] = []
+    for match in _FRAME_HEADER.finditer(stream):
+        length, rows, columns, components = (int.from_bytes(group, "big") for group in match.groups())
+        if length == 8 + 3 * components:
+            sizes.append(Size(rows=rows or _MOST, columns=columns or _MOST, components=components))
+    return sizes
 
 
 def _mend_j2k_size(stream: bytes, *, rows: int, columns: int) -> tuple[bytes, str | None]:

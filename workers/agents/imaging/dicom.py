@@ -12,16 +12,22 @@ from pydicom.encaps import encapsulate, get_frame
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi, convert_color_space
 from pydicom.pixels.utils import as_pixel_options
+from pydicom.uid import RLELossless
 
 from workers.agents.imaging import codestream, facts
 from workers.agents.imaging.dicom_object import DicomObject, looks_like_dicom, parse
 from workers.agents.imaging.errors import failure, guarded
-from workers.agents.imaging.model import MAX_FRAME_SAMPLES, Array, Source, Window
+from workers.agents.imaging.model import MAX_FRAME_SAMPLES, MAX_MEASURED_FRAMES, Array, Source, Window
 
 __all__ = ["MEDIA_TYPE", "looks_like_dicom", "open_dicom"]
 
 MEDIA_TYPE = "application/dicom"
 _MOST_ASPECT = 20.0
+#: Most scans of one frame: a component may have one of its own, but progressive JPEG is not among DICOM's syntaxes.
+_MOST_SCANS = 32
+#: pydicom may go through all items of the pixel data for each frame: at most so many steps are made in all.
+_MOST_STEPS = 20_000_000
+_ITEM = b"\xfe\xff\x00\xe0"
 
 
 def open_dicom(data: bytes) -> Source:
@@ -48,6 +54,7 @@ def open_dicom(data: bytes) -> Source:
         aspect=_aspect(ds, middle),
         padding=_padding(ds),
         missing_px=obj.missing_px,
+        most_frames=_most_frames(obj),
     )
 
 
@@ -74,18 +81,33 @@ def _decode_frame(obj: DicomObject, frame_index: int) -> tuple[Array, dict[str, 
         number_of_frames=obj.frame_count,
         extended_offsets=options.pop("extended_offsets", None),
     )
-    stream = _checked(obj, stream)
+    _count_taken(obj, len(stream))
+    if obj.syntax != RLELossless:
+        stream = _checked(obj, stream)
     return decoder.as_array(encapsulate([stream]), index=0, **{**options, "number_of_frames": 1})
 
 
+def _count_taken(obj: DicomObject, size_bytes: int) -> None:
+    """Raises ``bad_header`` once the frames are larger than what holds them: offsets that overlap multiply a file."""
+    obj.taken_bytes += size_bytes
+    if obj.taken_bytes > len(obj.pixel_bytes):
+        raise failure("bad_header")
+
+
 def _checked(obj: DicomObject, stream: bytes) -> bytes:
-    """The frame's codestream, mended if need be. Raises ``too_large`` if it declares more than the bounds."""
+    """The frame's codestream, mended if need be. Raises ``too_large`` if it declares or costs more than the bounds."""
     stream, note = codestream.mended(stream, rows=int(obj.ds.Rows), columns=int(obj.ds.Columns))
     obj.note(note)
     size = codestream.declared_size(stream)
-    if size is not None and size.rows * size.columns * obj.samples > MAX_FRAME_SAMPLES:
+    if size is not None and (size.samples > MAX_FRAME_SAMPLES or codestream.scan_count(stream) > _MOST_SCANS):
         raise failure("too_large")
     return stream
+
+
+def _most_frames(obj: DicomObject) -> int:
+    if not obj.syntax.is_encapsulated:
+        return MAX_MEASURED_FRAMES
+    return min(MAX_MEASURED_FRAMES, _MOST_STEPS // (obj.pixel_bytes.count(_ITEM) + 1))
 
 
 def _to_output(ds: Dataset, values: Array, frame_index: int) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass, field
 from io import BytesIO
 
@@ -11,7 +12,6 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.utils import get_expected_length
 from pydicom.uid import (
     UID,
-    DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
@@ -24,18 +24,23 @@ from workers.agents.imaging.model import MAX_FRAME_BYTES, MAX_FRAME_SAMPLES
 _PIXEL_TAGS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _FIRST_GROUPS = (b"\x02\x00", b"\x08\x00", b"\x00\x02", b"\x00\x08")
 _MAX_INFLATED_BYTES = 2 * MAX_FRAME_BYTES
+_STEP_BYTES = 64 * 1024
 #: Native grey pixel data that lacks at most this share of its bytes is read, with the rest filled in.
 _MAX_MISSING = 0.05
 
 
 @dataclass(slots=True)
 class DicomObject:
-    """A parsed object; ``notes`` collects what was repaired, ``missing_px`` what was filled in at the very end."""
+    """A parsed object; ``notes`` collects what was repaired, ``missing_px`` what was filled in at the very end.
+
+    ``taken_bytes`` counts what of the pixel data was taken out to be decoded.
+    """
 
     ds: Dataset
     syntax: UID
     frame_count: int = 1
     missing_px: int = 0
+    taken_bytes: int = 0
     notes: list[str] = field(default_factory=list)
 
     def note(self, code: str | None) -> None:
@@ -89,9 +94,8 @@ def _has_preamble(data: bytes) -> bool:
 
 def _parse(data: bytes) -> DicomObject:
     framed = _has_preamble(data)
-    _check_inflated(data)
     with guarded("undecodable" if framed else "not_an_image"):
-        ds = dcmread(BytesIO(data if framed else data.lstrip()), force=not framed)
+        ds = dcmread(_Bounded(data if framed else data.lstrip()), force=not framed)
         meaningful = framed or any(tag in ds for tag in ("SOPClassUID", "Modality", "Rows"))
         syntax = ds.file_meta.get("TransferSyntaxUID")
     if not meaningful:
@@ -108,19 +112,31 @@ def _guessed_syntax(ds: Dataset) -> str:
     return ExplicitVRLittleEndian if little else ExplicitVRBigEndian
 
 
-def _check_inflated(data: bytes) -> None:
-    """Refuses a deflated dataset that would grow beyond bounds; pydicom would inflate it whole."""
-    if DeflatedExplicitVRLittleEndian.encode() not in data[132:4096]:
-        return
-    meta_bytes = int.from_bytes(data[140:144], "little")
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    total, rest = 0, data[144 + meta_bytes :]
-    with guarded("undecodable"):
-        while rest and total <= _MAX_INFLATED_BYTES:
-            total += len(inflater.decompress(rest, 1 << 20))
-            rest = inflater.unconsumed_tail
-    if total > _MAX_INFLATED_BYTES:
-        raise failure("too_large")
+class _Bounded(BytesIO):
+    """The bytes of a DICOM object. pydicom reads all the rest at once only to inflate it whole: if that is in bounds.
+
+    Looked at there and not in the header, so that no odd header hides it: a missing preamble, a long or absent group
+    length, an element in front.
+    """
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        found = super().read(size)
+        if size is None or size < 0:
+            _check_inflated(found)
+        return found
+
+
+def _check_inflated(deflated: bytes) -> None:
+    """Raises ``too_large`` for what inflates to more than the bounds, in the memory of one step."""
+    inflater, total_bytes = zlib.decompressobj(-zlib.MAX_WBITS), 0
+    with suppress(zlib.error):  # pydicom comes upon it in its turn
+        for start in range(0, len(deflated), _STEP_BYTES):
+            rest = deflated[start : start + _STEP_BYTES]
+            while rest and not inflater.eof:
+                total_bytes += len(inflater.decompress(rest, _STEP_BYTES))
+                if total_bytes > _MAX_INFLATED_BYTES:
+                    raise failure("too_large")
+                rest = inflater.unconsumed_tail
 
 
 def _require_pixels(obj: DicomObject) -> None:
@@ -136,8 +152,10 @@ def _check_bounds(obj: DicomObject) -> None:
     rows, columns = (facts.whole(obj.ds, tag) or 0 for tag in ("Rows", "Columns"))
     if min(rows, columns) < 1 or obj.samples not in (1, 3) or obj.bits_allocated not in (1, 8, 16, 32, 64):
         raise failure("bad_header")
-    total = rows * columns * obj.samples
-    if total > MAX_FRAME_SAMPLES or total * max(8, obj.bits_allocated) // 8 > MAX_FRAME_BYTES:
+    is_palette = facts.photometric(obj.ds) == "PALETTE COLOR"  # becomes RGB, of up to 16 bits
+    total = rows * columns * (3 if is_palette else obj.samples)
+    bits = max(16 if is_palette else 8, obj.bits_allocated)
+    if total > MAX_FRAME_SAMPLES or total * bits // 8 > MAX_FRAME_BYTES:
         raise failure("too_large")
 
 

@@ -40,6 +40,7 @@ class Source:
     to 0..1 by the file's VOI LUT. ``aspect`` is a pixel's height by its width. ``notes`` may grow while
     frames are decoded. ``padding`` is the range of stored
     values that are no measurement. ``missing_px`` is how many pixels at the end of the last frame were filled in.
+    ``most_frames`` is how many frames are worth reaching for.
     """
 
     media_type: str
@@ -59,6 +60,7 @@ class Source:
     aspect: float = 1.0
     padding: tuple[float, float] | None = None
     missing_px: int = 0
+    most_frames: int = MAX_MEASURED_FRAMES
 
     @property
     def preview_frame(self) -> int:
@@ -67,7 +69,7 @@ class Source:
 
     def measured_frames(self, samples_per_frame: int) -> list[int]:
         """Indices of the frames to measure: all, or evenly spaced ones within the bounds; always the middle one."""
-        most = max(1, min(MAX_MEASURED_FRAMES, MAX_MEASURED_SAMPLES // max(1, samples_per_frame)))
+        most = max(1, min(self.most_frames, MAX_MEASURED_SAMPLES // max(1, samples_per_frame)))
         if self.frame_count <= most:
             return list(range(self.frame_count))
         spread = np.linspace(0, self.frame_count - 1, most).astype(int)

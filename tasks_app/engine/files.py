@@ -1,0 +1,90 @@
+"""Files of clients' messages that stand in blobs: in the message there is an address in place of the bytes.
+
+``a2a-blob:<id of the blob>?<its length>``: of our own making, which no client may say. It leads to what its task's
+``MessageFile`` names and nowhere else, whoever has written it into a message.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from a2a.types import Message, Part
+
+from artifacts_app.blobs import Stored
+from artifacts_app.models import STORED
+from tasks_app.engine.core import Contents, Statement, Steps
+
+SCHEME = "a2a-blob:"
+_MARK = SCHEME.encode()
+_ADDRESS = re.compile(rf"{SCHEME}([0-9a-f-]{{36}})\?(\d+)")
+
+#: Of a statement that accepts messages: what they name of blobs. To be formatted with the tasks that it is of.
+NAMED = """, file AS (
+    INSERT INTO artifacts_app_messagefile (task_id, blob_id)
+    SELECT f.task_id, f.blob_id FROM unnest(%(f_task_id)s::uuid[], %(f_blob_id)s::uuid[]) AS f(task_id, blob_id)
+    {where}
+    ON CONFLICT DO NOTHING
+)"""
+FILES = f"""
+SELECT file.task_id, {STORED} FROM artifacts_app_messagefile file JOIN artifacts_app_blob blob ON blob.id = file.blob_id
+WHERE file.task_id = ANY(%(task_id)s::uuid[])
+"""  # noqa: S608 (only constants are put in)
+
+
+def address(stored: Stored) -> str:
+    """What stands in a message in place of the bytes."""
+    return f"{SCHEME}{stored.id}?{stored.size_bytes}"
+
+
+def addressed(part: Part) -> tuple[UUID, int] | None:
+    """The blob whose bytes the part is of, and how many they are; None for any other part."""
+    found = _ADDRESS.fullmatch(part.url) if part.WhichOneof("content") == "url" else None
+    return (UUID(found[1]), int(found[2])) if found else None
+
+
+def are_in(message: bytes) -> bool:
+    """Whether an address may stand in the message."""
+    return _MARK in message
+
+
+def named(message: bytes) -> list[UUID]:
+    """The blobs whose addresses stand in the message."""
+    if not are_in(message):
+        return []
+    parts = Message.FromString(message).parts
+    return list(dict.fromkeys(found[0] for part in parts if (found := addressed(part))))
+
+
+def bound(named_by: Sequence[tuple[UUID, Sequence[UUID]]]) -> dict[str, list[Any]]:
+    """The parameters of :data:`NAMED`: the blobs that each task's message names."""
+    pairs = [(task_id, blob_id) for task_id, blob_ids in named_by for blob_id in blob_ids]
+    return {"f_task_id": [task_id for task_id, _ in pairs], "f_blob_id": [blob_id for _, blob_id in pairs]}
+
+
+def filled(said: Sequence[tuple[UUID, Sequence[bytes]]]) -> Steps[list[tuple[bytes, ...]]]:
+    """The messages of each task as their client said them. Raises OSError for bytes that the storage has lost."""
+    task_ids = [task_id for task_id, messages in said if any(map(are_in, messages))]
+    found: dict[UUID, dict[UUID, Stored]] = {}
+    for task_id, *stored in (yield Statement(FILES, {"task_id": task_ids})) if task_ids else ():
+        found.setdefault(task_id, {})[stored[0]] = Stored(*stored)
+    done: list[tuple[bytes, ...]] = []
+    for task_id, messages in said:
+        whole: list[bytes] = []
+        for each in messages:
+            whole.append((yield from _filled(each, found[task_id])) if task_id in found else each)
+        done.append(tuple(whole))
+    return done
+
+
+def _filled(said: bytes, files: Mapping[UUID, Stored]) -> Steps[bytes]:
+    if not are_in(said):
+        return said
+    message = Message.FromString(said)
+    for part in message.parts:
+        where = addressed(part)
+        if where and where[0] in files:
+            part.raw = (yield Contents([files[where[0]]]))[0][0]
+    return bytes(message.SerializeToString(deterministic=True))
