@@ -32,7 +32,7 @@ from a2a_project.hsts import StrictTransport
 from a2a_project.limits import BoundedBody
 from tasks_app import garbage, metrics, tokens
 from tasks_app.a2a import routes
-from tasks_app.api import batch_stream, delivery, streams
+from tasks_app.api import batch_stream, delivery, streams, uploads
 from tasks_app.metrics import exposition
 from tasks_app.metrics import web as metrics_web
 from tasks_app.web import close_web, web
@@ -86,6 +86,8 @@ application = Starlette(
         Route("/api/v1/tasks/{task_id}/events/", streams.events),
         Route("/api/v1/batches/{batch_id}/events/", batch_stream.events),
         Route("/api/v1/artifacts/{artifact_id}/content", delivery.content),
+        Route("/api/v1/files/", uploads.upload, methods=["POST"]),
+        Route("/api/v1/files/{upload_id}/content", uploads.content, methods=["GET"]),
         Mount("/", BoundedBody(django_application, settings.A2A_MAX_BODY_BYTES)),
     ],
     middleware=[

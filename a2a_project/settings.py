@@ -73,6 +73,14 @@ A2A_BLOCKING_WAIT_S = env.float("A2A_BLOCKING_WAIT_S", default=300.0)
 A2A_ARTIFACT_STORAGE = env.list("A2A_ARTIFACT_STORAGE", default=["database"])
 #: What has at most so many bytes stays in its row; with A2A_SECRET_KEYS nothing does.
 A2A_ARTIFACT_INLINE_BYTES = env.int("A2A_ARTIFACT_INLINE_BYTES", default=64 * 1024)
+#: The largest file that a client may send by itself, or a handler make an artifact of, in bytes.
+A2A_MAX_FILE_BYTES = env.int("A2A_MAX_FILE_BYTES", default=4 * 1024**3)
+#: How long a file that a client has sent may be named in messages, in days. Those that name it keep it.
+A2A_KEEP_UPLOADS_DAYS = env.float("A2A_KEEP_UPLOADS_DAYS", default=1.0)
+#: From where handlers may fetch what clients' URLs name, besides the internet: as A2A_PUSH_ALLOWED.
+A2A_FETCH_ALLOWED = env.list("A2A_FETCH_ALLOWED", default=[])
+#: How long such a file may take to come, in seconds.
+A2A_FETCH_TIMEOUT_S = env.float("A2A_FETCH_TIMEOUT_S", default=60.0)
 #: How S3 is told to seal: AES256, aws:kms, or empty where it cannot.
 A2A_S3_ENCRYPTION = env.str("A2A_S3_ENCRYPTION", default="AES256")
 

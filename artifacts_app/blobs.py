@@ -24,7 +24,7 @@ from django.db.models.functions import Now
 
 from artifacts_app import sealing
 from artifacts_app.models import Blob
-from artifacts_app.storage.options import S3
+from artifacts_app.storage.options import S3, kind
 
 #: What was put and is not named after so long is collected. Longer than anything that puts takes to name it.
 GRACE = timedelta(hours=1)
@@ -86,7 +86,7 @@ def put_stream(content: Iterable[bytes], *, limit_bytes: int | None = None) -> S
     """
     place = settings.A2A_ARTIFACT_STORAGE[0]
     # What is in S3, S3 seals.
-    key_id = "" if place.startswith(f"{S3}:") else sealing.key_id()
+    key_id = "" if kind(place) == S3 else sealing.key_id()
     blob = Blob.objects.create(storage=place, key_id=key_id, collect_at=Now() + GRACE)
     coming = _Coming(content, blob, limit_bytes)
     try:
@@ -114,6 +114,11 @@ def read(stored: Stored, wanted: range | None = None) -> Generator[bytes, None, 
                 raise StorageFailed(f"the storage has lost {left} bytes of blob {stored.id}")
             left -= len(piece)
             yield piece
+
+
+def opened(stored: Stored) -> io.BufferedReader:
+    """The content as a file that can be read from any place. Raises OSError as :func:`read`."""
+    return io.BufferedReader(_File(stored), SLICE_BYTES)
 
 
 def load(stored: Stored) -> bytes:
@@ -225,6 +230,34 @@ class _Coming:
         if time.monotonic() - self._said_at > ALIVE_S:
             self._said_at = time.monotonic()
             Blob.objects.filter(id=self._blob_id).update(collect_at=Now() + GRACE)
+
+
+class _File(io.RawIOBase):
+    """Reads a range for whatever it is asked for."""
+
+    def __init__(self, stored: Stored) -> None:
+        self._stored = stored
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._stored.size_bytes}[whence]
+        if at < 0:
+            raise ValueError("before the beginning")
+        self._at = at
+        return at
+
+    def readinto(self, buffer: Any) -> int:
+        wanted = range(self._at, min(self._stored.size_bytes, self._at + len(buffer)))
+        for piece in read(self._stored, wanted):
+            buffer[self._at - wanted.start : self._at - wanted.start + len(piece)] = piece
+            self._at += len(piece)
+        return len(wanted)
 
 
 class _Reader(io.RawIOBase):

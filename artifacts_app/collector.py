@@ -19,7 +19,7 @@ from django.db.models.functions import Now
 
 from artifacts_app import blobs
 from artifacts_app.blobs import storage_of
-from artifacts_app.models import ArtifactChunk, Blob, BlobRemoval, MessageFile
+from artifacts_app.models import ArtifactChunk, Blob, BlobRemoval, MessageFile, Upload
 from artifacts_app.sealing import sealed_bytes
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,8 @@ BATCH = 500
 BATCHES_MAX = 20
 
 _NAMED = """(EXISTS (SELECT FROM artifacts_app_artifactchunk WHERE blob_id = blob.id)
-             OR EXISTS (SELECT FROM artifacts_app_messagefile WHERE blob_id = blob.id))"""
+             OR EXISTS (SELECT FROM artifacts_app_messagefile WHERE blob_id = blob.id)
+             OR EXISTS (SELECT FROM artifacts_app_upload WHERE blob_id = blob.id))"""
 DUE = """
 SELECT id, collect_at FROM artifacts_app_blob WHERE collect_at <= statement_timestamp()
 ORDER BY collect_at LIMIT %(limit)s
@@ -102,8 +103,9 @@ def verify(*, delete: bool = False) -> Report:
 
 def look_again() -> int:
     """Has the collector look at every blob that nothing names; how many it did not know of."""
-    chunks, files = ArtifactChunk.objects.filter(blob=OuterRef("pk")), MessageFile.objects.filter(blob=OuterRef("pk"))
-    return Blob.objects.filter(~Exists(chunks), ~Exists(files), collect_at=None).update(collect_at=Now())
+    naming = [model.objects.filter(blob=OuterRef("pk")) for model in (ArtifactChunk, MessageFile, Upload)]
+    unnamed = [~Exists(rows) for rows in naming]
+    return Blob.objects.filter(*unnamed, collect_at=None).update(collect_at=Now())
 
 
 def _settle(seen: list[tuple[UUID, datetime]]) -> None:

@@ -91,6 +91,21 @@ class MessageFile(models.Model):
         return f"{self.task_id}: {self.blob_id}"
 
 
+class Upload(models.Model):
+    """A file that a client has sent by itself, to be named in messages. Written by ``uploads.keep``."""
+
+    id = models.UUIDField(primary_key=True, default=uuid_utils.compat.uuid7, editable=False)
+    #: The client. No foreign key: this app knows nothing of clients.
+    client_id = models.BigIntegerField()
+    blob = models.ForeignKey(Blob, on_delete=models.PROTECT, related_name="uploads")
+    filename = models.CharField(max_length=256, blank=True)
+    media_type = models.CharField(max_length=128)
+    created_at = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return self.filename or str(self.id)
+
+
 class Artifact(models.Model):
     """One A2A artifact of a task; its content stands in chunks, one per part."""
 
@@ -100,6 +115,8 @@ class Artifact(models.Model):
     #: The id on the wire, unique within the task (A2A 1.0, section 4.1.7).
     artifact_id = models.CharField(max_length=128, editable=False)
     name = models.CharField(max_length=256, blank=True)
+    #: Among those of this name, from 1: a handler may give one name to several.
+    version = models.PositiveIntegerField(default=1, db_default=1)
     description = models.TextField(blank=True)
     #: The media type of its first part.
     type = models.CharField(max_length=128)

@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
+import re
 from uuid import UUID
 
 from django.conf import settings
+
+_FILES = "/api/v1/files/"
+_FILE = re.compile(rf"(?:https?://[^/?#]+)?{_FILES}([0-9a-f]{{8}}(?:-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}})/content")
 
 
 def content_path(artifact_id: UUID) -> str:
     """Of an artifact's content, on this server."""
     return f"/api/v1/artifacts/{artifact_id}/content"
+
+
+def file_path(upload_id: UUID) -> str:
+    """Of the content of a file that a client has sent, on this server."""
+    return f"{_FILES}{upload_id}/content"
+
+
+def uploaded(url: str) -> UUID | None:
+    """The file whose content has this address, with or without the server's own before it."""
+    found = _FILE.fullmatch(url)
+    return UUID(found[1]) if found else None
+
+
+def may_name_upload(message: bytes) -> bool:
+    """Whether such an address may stand in a message."""
+    return _FILES.encode() in message
 
 
 def content_url(artifact_id: UUID) -> str:

@@ -11,7 +11,7 @@ import uuid_utils.compat
 from django.db import transaction
 from django.db.utils import DataError, IntegrityError
 
-from tasks_app import engine, intake, reads
+from tasks_app import engine, filing, intake, reads
 from tasks_app.a2a.errors import A2AError, InvalidParamsError, ResourceExhaustedError, invalid, violations
 from tasks_app.authentication import Caller, Forbidden
 from tasks_app.engine import Created, NewTask
@@ -114,7 +114,7 @@ class Filling:
         if unknown:
             self._owned |= engine.run(reads.owned, unknown, client_id=self._caller.client_id)
             intake.check_needs(task.depends_on, self._owned, path="depends_on")
-        return replace(task, id=self._ids[index], batch_id=self._batch_id, batch_index=index)
+        return filing.filed(replace(task, id=self._ids[index], batch_id=self._batch_id, batch_index=index))
 
     def _needed(self, index: int, number: int, value: Any) -> Any:
         """The id of a task that is named by its place, which must be before: so none can need itself in the end."""

@@ -19,7 +19,7 @@ from django.db import Error as DatabaseError
 from django.db import connections
 from django.db.backends.postgresql.base import DatabaseWrapper
 
-from artifacts_app.storage.options import S3, is_place
+from artifacts_app.storage.options import S3, is_place, kind
 from tasks_app import agents, tokens
 from tasks_app.brokers import options
 from tasks_app.schedules import declared
@@ -36,6 +36,9 @@ POSTGRESQL_MIN = 150_000
 CONNECT_TIMEOUT_S = 5
 POSITIVE = (
     "A2A_MAX_BODY_BYTES",
+    "A2A_MAX_FILE_BYTES",
+    "A2A_FETCH_TIMEOUT_S",
+    "A2A_KEEP_UPLOADS_DAYS",
     "A2A_BLOCKING_WAIT_S",
     "A2A_LEASE_S",
     "A2A_HEARTBEAT_S",
@@ -242,7 +245,7 @@ def artifact_storage(**_: Any) -> list[CheckMessage]:
         for place in places or [""]
         if not is_place(place)
     ]
-    if any(place.startswith(f"{S3}:") for place in places) and importlib.util.find_spec("storages") is None:
+    if any(kind(place) == S3 for place in places) and importlib.util.find_spec("storages") is None:
         hint = "Run: pip install --require-hashes -r requirements-s3.txt"
         found.append(Error("A2A_ARTIFACT_STORAGE is in S3, and storages cannot be imported.", hint=hint, id="a2a.E019"))
     return found
@@ -303,12 +306,13 @@ def push_notifications(**_: Any) -> list[CheckMessage]:
                 'Each is 32 bytes in URL-safe base64: "from cryptography.fernet import Fernet; Fernet.generate_key()".'
             )
             found.append(Error(f"A2A_SECRET_KEYS: key {number} is malformed.", hint=hint, id="a2a.E016"))
-    for text in settings.A2A_PUSH_ALLOWED:
-        try:
-            rule(text)
-        except ValueError as error:
-            hint = "It looks like hooks.internal, hooks.internal:8443, 10.0.0.0/8, 10.0.0.0/8:443 or [::1]:9000."
-            found.append(Error(f"A2A_PUSH_ALLOWED: {error}.", hint=hint, id="a2a.E017"))
+    for name in ("A2A_PUSH_ALLOWED", "A2A_FETCH_ALLOWED"):
+        for text in getattr(settings, name):
+            try:
+                rule(text)
+            except ValueError as error:
+                hint = "It looks like hooks.internal, hooks.internal:8443, 10.0.0.0/8, 10.0.0.0/8:443 or [::1]:9000."
+                found.append(Error(f"{name}: {error}.", hint=hint, id="a2a.E017"))
     return found
 
 

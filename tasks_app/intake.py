@@ -9,7 +9,8 @@ from uuid import UUID, uuid4
 from a2a.types import Message
 from django.conf import settings
 
-from tasks_app import agents
+from artifacts_app.sniffing import START_BYTES, contradiction
+from tasks_app import addresses, agents
 from tasks_app.a2a import extension, parse
 from tasks_app.a2a.errors import (
     ResourceExhaustedError,
@@ -195,11 +196,15 @@ def ask_for(skill: str, *, caller: Caller, spec: AgentSpec, message: Message, pa
 def _check_content(spec: AgentSpec, message: Message) -> None:
     for index, part in enumerate(message.parts):
         field = f"message.parts[{index}]"
-        if part.WhichOneof("content") == "url" and not spec.takes_urls:
+        if part.WhichOneof("content") == "url" and not spec.takes_urls and addresses.uploaded(part.url) is None:
             raise unsupported_content(f"{field}.url", "this agent fetches nothing; send the bytes as raw")
         if not spec.accepts(part.media_type):
             modes = ", ".join(spec.input_modes)
             raise unsupported_content(f"{field}.mediaType", f"'{part.media_type[:100]}' is none of {modes}")
+        shown = contradiction(part.media_type, part.raw[:START_BYTES]) if part.WhichOneof("content") == "raw" else None
+        # What shows nothing at all is for the handler to look at.
+        if shown not in (None, "text/plain", "application/octet-stream"):
+            raise unsupported_content(f"{field}.mediaType", f"says {part.media_type[:100]}, and the bytes are {shown}")
 
 
 def _needs(spec: AgentSpec, options: TaskOptions, path: str) -> Resources:

@@ -20,6 +20,7 @@ from a2a.types import ListTasksRequest, TaskState
 
 from tasks_app.a2a.errors import invalid
 from tasks_app.a2a.parse import CONTEXT_ID_MAX_CHARS
+from tasks_app.engine import files
 from tasks_app.engine.claim import decoded
 from tasks_app.engine.core import Statement, Steps
 from tasks_app.models.event import IS_SAID
@@ -179,7 +180,8 @@ def _messages(rows: Sequence[tuple[Any, ...]], limit: int) -> Steps[dict[UUID, t
     found: dict[UUID, list[bytes]] = {row[0]: [bytes(row[12])] for row in rows}
     for task_id, payload in (yield Statement(SAID, {"task_id": list(found), "limit": limit})):
         found[task_id].append(bytes(payload))
-    return {task_id: tuple(said[-limit:]) for task_id, said in found.items()}
+    shown = [(task_id, said[-limit:]) for task_id, said in found.items()]
+    return dict(zip(found, (yield from files.filled(shown)), strict=True))
 
 
 def _total(asked: Query, params: dict[str, Any]) -> Steps[int]:

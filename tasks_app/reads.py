@@ -12,6 +12,7 @@ from django.conf import settings
 
 from artifacts_app.models import BLOB, CURRENT, SIZE, STORED
 from tasks_app.addresses import content_url
+from tasks_app.engine import files
 from tasks_app.engine.artifacts import content_of
 from tasks_app.engine.claim import decoded
 from tasks_app.engine.core import Statement, Steps
@@ -238,15 +239,17 @@ def tasks_of(wanted: Sequence[Wanted]) -> Steps[list[TaskRecord | None]]:
     rows = {row[0] - 1: row[1:] for row in (yield Statement(TASKS, params))}
     carrying = {row[0]: row[7] for row in rows.values() if row[14]}
     views = (yield from artifacts_of(list(carrying.items()))) if carrying else {}
-    return [
-        _wanted(rows[nth], each, views.get(each.task_id, ()) if each.artifacts else ()) if nth in rows else None
-        for nth, each in enumerate(wanted)
-    ]
+    there = [(nth, each) for nth, each in enumerate(wanted) if nth in rows]
+    said = yield from files.filled([(each.task_id, _said(rows[nth], each)) for nth, each in there])
+    found: list[TaskRecord | None] = [None] * len(wanted)
+    for (nth, each), messages in zip(there, said, strict=True):
+        found[nth] = record(rows[nth], messages, views.get(each.task_id, ()) if each.artifacts else ())
+    return found
 
 
-def _wanted(row: tuple[Any, ...], wanted: Wanted, views: tuple[ArtifactView, ...]) -> TaskRecord:
+def _said(row: tuple[Any, ...], wanted: Wanted) -> tuple[bytes, ...]:
     messages = () if row[13] is None else (bytes(row[12]), *map(bytes, row[13]))
-    return record(row, messages[-wanted.history :] if wanted.history else messages, views)
+    return messages[-wanted.history :] if wanted.history else messages
 
 
 def record(row: tuple[Any, ...], messages: tuple[bytes, ...], artifacts: tuple[ArtifactView, ...]) -> TaskRecord:
@@ -315,9 +318,10 @@ def events_of(cursors: Sequence[Cursor], *, limit: int = EVENTS_MAX) -> Steps[li
         params = {"task_id": [task_id for task_id, _ in carrying], "generation": [number for _, number in carrying]}
         for chunk in (yield Statement(CHUNKS, params)):
             parts.setdefault((chunk[0], chunk[1]), []).append((yield from _part(chunk[2:])))
+    payloads = yield from files.filled([(row[1], () if row[6] is None else (bytes(row[6]),)) for row in rows])
     found: list[list[EventRecord]] = [[] for _ in cursors]
-    for row in rows:
-        found[row[0] - 1].append(_event(row[1:], tuple(parts.get((row[1], row[2]), ()))))
+    for row, payload in zip(rows, payloads, strict=True):
+        found[row[0] - 1].append(_event(row[1:], payload, tuple(parts.get((row[1], row[2]), ()))))
     return found
 
 
@@ -327,7 +331,8 @@ def begun(*, message_id: str, client_id: int, agent: str) -> Steps[Begun | None]
     if not rows:
         return None
     task_id, status, consumed_seq, message = rows[0]
-    return Begun(task_id=task_id, status=TaskStatus(status), consumed_seq=consumed_seq, message=bytes(message))
+    ((said,),) = yield from files.filled([(task_id, [bytes(message)])])
+    return Begun(task_id=task_id, status=TaskStatus(status), consumed_seq=consumed_seq, message=said)
 
 
 def is_batch(batch_id: UUID, *, client_id: int) -> Steps[bool]:
@@ -363,14 +368,14 @@ def latest(task_ids: Sequence[UUID]) -> Steps[dict[UUID, int]]:
     return dict((yield Statement(LATEST, {"task_id": list(task_ids)})))
 
 
-def _event(row: tuple[Any, ...], parts: tuple[PartRecord, ...]) -> EventRecord:
+def _event(row: tuple[Any, ...], payload: tuple[bytes, ...], parts: tuple[PartRecord, ...]) -> EventRecord:
     return EventRecord(
         task_id=row[0],
         generation=row[1],
         kind=row[2],
         status=TaskStatus(row[3]),
         progress=row[4],
-        payload=None if row[5] is None else bytes(row[5]),
+        payload=payload[0] if payload else None,
         error=decoded(row[6]),
         attempt=row[7],
         created_at=row[8],

@@ -13,11 +13,11 @@ from django.conf import settings
 from django.db import connection
 from psycopg_pool import AsyncConnectionPool
 
-from tasks_app import engine, metrics, reads
+from tasks_app import engine, filing, metrics, reads
 from tasks_app.authentication import Caller, identify, remembered
 from tasks_app.database import OUTAGES, Line, conninfo, is_poison
 from tasks_app.engine import Created, Delivered, FollowUp, NewTask
-from tasks_app.engine.core import AsyncConnection, Steps, arun
+from tasks_app.engine.core import AsyncConnection, Steps, arun, in_storage_thread
 from tasks_app.groupcommit import Flusher
 from tasks_app.hub import Hub
 from tasks_app.push import configs
@@ -30,6 +30,7 @@ from tasks_app.wakeups import AsyncBell, accepted, cancelled, delivered
 
 T = TypeVar("T")
 P = ParamSpec("P")
+Message = TypeVar("Message", NewTask, FollowUp)
 #: How long a stream says nothing, in seconds.
 KEEP_ALIVE_S = 15.0
 #: How many callers are identified at once at most, each in a thread of its own: those who do not know a key wait.
@@ -90,15 +91,20 @@ class Web:
         await self._throttle.check(caller)
 
     async def submit(self, item: NewTask) -> Created:
-        """Accepts the task: when this returns, it is in PostgreSQL, or refused as :class:`Created` says."""
+        """Accepts the task: when this returns, it is in PostgreSQL, or refused as :class:`Created` says.
+
+        Raises ResourceExhaustedError where its files cannot be stored.
+        """
+        item = await _filed(item)
         return await (self._submits if item.max_queued is None else self._limited).submit(item)
 
     async def deliver(self, item: FollowUp, push: NewPush | None = None) -> Delivered:
         """Hands a message to its task: when this returns it is in PostgreSQL, or refused as the result says.
 
         With ``push``, a config for the task's events from this one on, which stands only if the message does. Raises
-        :class:`tasks_app.push.configs.Full`.
+        :class:`tasks_app.push.configs.Full`, or as :meth:`submit`.
         """
+        item = await _filed(item)
         if push is None:
             (done,) = await self.read(engine.deliver, [item])
         else:
@@ -236,6 +242,10 @@ class Web:
                 await pool.open()
                 self._pool = pool
         return self._pool
+
+
+async def _filed(item: Message) -> Message:
+    return await in_storage_thread(filing.filed, item) if filing.is_heavy(item) else item
 
 
 async def _is_set(changed: asyncio.Event) -> bool:

@@ -19,8 +19,8 @@ FAULTS = "tests/faults"
 HALF = [f"{FAULTS}/test_{name}.py" for name in ("kills", "stops", "shutdown", "handlers")]
 FAULTS_PAIR = ([FAULTS, *[f"--ignore={file}" for file in HALF]], HALF)
 #: And of the others.
-PROTOCOL = "tests/protocol"
-OTHERS_PAIR = (["tests", f"--ignore={FAULTS}", f"--ignore={PROTOCOL}"], [PROTOCOL])
+BESIDE = ["tests/protocol", "tests/storage"]
+OTHERS_PAIR = (["tests", f"--ignore={FAULTS}", *[f"--ignore={folder}" for folder in BESIDE]], BESIDE)
 #: By name, the pairs of runs, one after the other, and what each run is given.
 RUNS = {"all": (FAULTS_PAIR, OTHERS_PAIR), "faults": (FAULTS_PAIR,)}
 

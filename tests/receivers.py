@@ -1,4 +1,4 @@
-"""Webhooks for tests: a real HTTP server on loopback that records what it is sent, and answers as it is told."""
+"""HTTP servers for tests, webhooks and others: real, on loopback; they record what they are sent, answer as told."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-#: The status to answer with, and headers.
-Reply = tuple[int, dict[str, str]]
+#: The status to answer with, headers, and maybe a body.
+Reply = tuple[int, dict[str, str]] | tuple[int, dict[str, str], bytes]
 TAKEN: Reply = (200, {})
 
 
@@ -63,16 +63,19 @@ def receiver(tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
+            body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
             headers = {name.lower(): value for name, value in self.headers.items()}
             request = Request(self.path, headers, body)
             with lock:
                 made.requests.append(request)
-            status, more = made.reply(request)
+            status, more, *content = made.reply(request)
             self.send_response(status)
-            for name, value in {"Content-Length": "0", **more}.items():
+            for name, value in {"Content-Length": str(sum(map(len, content))), **more}.items():
                 self.send_header(name, value)
             self.end_headers()
+            self.wfile.write(b"".join(content))
+
+        do_GET = do_POST
 
         def log_message(self, format: str, *args: Any) -> None:
             """Quietly."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import mimetypes
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import Any, BinaryIO, NoReturn, Protocol
 from uuid import UUID
 
 import uuid_utils.compat
@@ -16,11 +17,13 @@ from django.conf import settings
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.struct_pb2 import Struct
 
+from artifacts_app.sniffing import START_BYTES, contradiction
 from tasks_app.a2a.extension import skill_of
 from tasks_app.agents import AgentError, AuthRequired, InputRequired
-from tasks_app.engine import ArtifactRecord, CheckpointRecord, Chunk, Claim, Note, Record
+from tasks_app.engine import ArtifactRecord, CheckpointRecord, Chunk, Claim, Note, Record, files
 from tasks_app.media_types import is_media_type
 from tasks_app.nesting import DEPTH_MAX, is_too_deep
+from workers import storing
 from workers.scratch import Scratch
 
 #: What the columns hold; a name becomes an id, with a number where it is used again.
@@ -67,6 +70,8 @@ class Context:
         self._ids: set[str] = set()
         #: Of the names that it gave to artifacts, the id of the last.
         self._named: dict[str, str] = {}
+        #: Of the ids that it gave, which of its name each is.
+        self._versions: dict[str, int] = {}
         #: How many parts and bytes each artifact has that this attempt has written.
         self._lengths: dict[str, tuple[int, int]] = {}
         self._checkpoints = dict(claim.checkpoints)
@@ -203,7 +208,7 @@ class Context:
 
     def artifact(
         self,
-        content: bytes | str | dict[str, Any] | list[Any],
+        content: bytes | str | dict[str, Any] | list[Any] | Path,
         *,
         name: str,
         media_type: str | None = None,
@@ -212,16 +217,25 @@ class Context:
         append: bool = False,
         last_chunk: bool = True,
     ) -> None:
-        """Adds a result: bytes are kept as they are, text as UTF-8, anything else as JSON.
+        """Adds a result: bytes are kept as they are, text as UTF-8, a file by its path, anything else as JSON.
 
-        An artifact of the same name made by a later attempt takes its place. With ``append`` this is a further part of
-        the artifact of that name; ``last_chunk=False`` says that more will come. A new attempt that appends goes on
-        from what stood at the last checkpoint, or when the turn began. Raises :class:`LeaseLost` when to stop.
+        A file may be larger than memory, and is whole: nothing is added to it. It is read before this returns: from a
+        coroutine, call it by ``asyncio.to_thread``.
+
+        The same name again is another version of it; a later attempt's takes its place. With ``append`` this is a
+        further part of the artifact of that name; ``last_chunk=False`` says that more will come. A new attempt that
+        appends goes on from what stood at the last checkpoint, or when the turn began. Raises :class:`LeaseLost` when
+        to stop.
         """
         self.check()
         _check_texts(name=name, description=description)
         said = Artifact(artifact_id=self._id_of(name, append=append), name=name, description=description)
-        parts = (chunk(content, media_type, filename or ""),)
+        if isinstance(content, Path):
+            if append or not last_chunk:
+                raise ValueError(f"artifact {name}: a file is whole; nothing can be added to it")
+            parts = (file_chunk(content, media_type, filename),)
+        else:
+            parts = (chunk(content, media_type, filename or ""),)
         self._recorder.add(self._record(said, parts, append=append, last_chunk=last_chunk))
 
     def update_artifact(self, artifact: Artifact, *, append: bool = False, last_chunk: bool = True) -> None:
@@ -241,6 +255,20 @@ class Context:
         parts = tuple(part_chunk(part) for part in artifact.parts)
         self._recorder.add(self._record(said, parts, append=append, last_chunk=last_chunk))
 
+    def open(self, part: Part) -> BinaryIO:
+        """The file of a part of :attr:`message` or :attr:`history`, to be read from and closed; seekable.
+
+        What its client has sent by itself, or its bytes; or what stands at its URL, fetched into :attr:`scratch` from
+        public addresses only. It waits: from a coroutine, call it by ``asyncio.to_thread``. Raises AgentError where it
+        cannot be had, ValueError for a part that is of no file.
+        """
+        self.check()
+        if part.WhichOneof("content") == "url" and files.addressed(part) is None:
+            from workers.fetching import fetch  # most handlers fetch nothing, and need none of its libraries
+
+            return fetch(part.url, self.scratch / str(uuid_utils.compat.uuid7()), media_type=part.media_type).open("rb")
+        return storing.opened(self._claim, part)
+
     def batch(self, tasks: Sequence[Mapping[str, Any]], *, key: str, **fields: Any) -> UUID:
         """Submits tasks of the same client as one batch, whose id it returns when they are durable.
 
@@ -259,6 +287,7 @@ class Context:
         self.check()
         named = "result" if self.turn == 1 else f"result-{self.turn}"
         said = Artifact(artifact_id=self._id_of(named, append=False), name="result")
+        self._versions[said.artifact_id] = self.turn
         self._recorder.keep(self._record(said, (chunk(content, None, ""),), append=False, last_chunk=True))
 
     def _record(self, said: Artifact, parts: tuple[Chunk, ...], *, append: bool, last_chunk: bool) -> ArtifactRecord:
@@ -270,8 +299,9 @@ class Context:
         if before is None and not parts:
             raise ValueError(f"artifact {said.artifact_id}: must have a part")
         parts_before, bytes_before = before or (0, 0)
-        size_bytes = bytes_before + sum(len(part.content) for part in parts)
-        _check_size(size_bytes)
+        size_bytes = bytes_before + sum(part.size_bytes for part in parts)
+        if not any(part.stored for part in parts):
+            _check_size(size_bytes)
         self._lengths[said.artifact_id] = (parts_before + len(parts), size_bytes)
         event = TaskArtifactUpdateEvent(
             task_id=str(self.task_id),
@@ -283,6 +313,7 @@ class Context:
         return ArtifactRecord(
             artifact_id=said.artifact_id,
             name=said.name,
+            version=self._versions.get(said.artifact_id, 1),
             description=said.description,
             metadata=_json_of(said.metadata, what="artifact metadata"),
             chunks=parts,
@@ -307,6 +338,7 @@ class Context:
             artifact_id = f"{name}-{number}"
         self._ids.add(artifact_id)
         self._named[name] = artifact_id
+        self._versions[artifact_id] = number
         return artifact_id
 
     def _agent_message(self, message: str | Message) -> bytes | None:
@@ -332,6 +364,8 @@ def chunk(content: Any, media_type: str | None, filename: str, *, kind: str = ""
     """The content as a part of an artifact: bytes, text, or JSON; of ``kind`` data whatever it is."""
     if isinstance(content, bytes):
         kind, data, default = "raw", content, "application/octet-stream"
+        # Its type is what it shows, whatever it is said to be.
+        media_type = contradiction(media_type or "", content[:START_BYTES]) or media_type
     elif isinstance(content, str) and kind != "data":
         kind, data, default = "text", content.encode(), "text/plain"
     else:
@@ -342,6 +376,18 @@ def chunk(content: Any, media_type: str | None, filename: str, *, kind: str = ""
     _check_texts(filename=filename)
     _check_media_type(media_type or "")
     return Chunk(kind=kind, content=data, media_type=media_type or default, filename=filename)
+
+
+def file_chunk(path: Path, media_type: str | None, filename: str | None) -> Chunk:
+    """The file's content as a part of an artifact, stored by now; its type by its name where none is said."""
+    named = path.name if filename is None else filename
+    guessed = media_type or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+    with path.open("rb") as file:
+        guessed = contradiction(guessed, file.read(START_BYTES)) or guessed
+    _check_texts(filename=named)
+    _check_media_type(guessed)
+    stored = storing.put_file(path, limit_bytes=settings.A2A_MAX_FILE_BYTES)
+    return Chunk(kind="raw", media_type=guessed, filename=named, stored=stored)
 
 
 def part_chunk(part: Part) -> Chunk:

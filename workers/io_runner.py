@@ -10,7 +10,8 @@ from uuid import UUID
 
 from tasks_app import agents
 from tasks_app.engine import Finish, Written
-from workers import room
+from tasks_app.engine.core import in_storage_thread
+from workers import room, storing
 from workers.context import Context
 from workers.loop import IoLoop
 from workers.node import current
@@ -53,6 +54,8 @@ class IoRunner:
 
     async def execute(self, run: Run) -> None:
         assert isinstance(run.recorder, IoRecorder)  # noqa: S101 (narrows the type)
+        if storing.needs_files(run.claim):
+            run.claim = await in_storage_thread(storing.with_files, run.claim)
         handler, context = resolve(run)
         if inspect.iscoroutinefunction(handler):
             result = _called(handler, context)

@@ -27,7 +27,7 @@ from tasks_app.models import Outcome
 from tasks_app.policies import UNSIZED, Resources
 from tasks_app.status import INTERRUPTED, TaskStatus
 from tasks_app.wakeups import bell, rings
-from workers import exits, procs, room
+from workers import exits, procs, room, storing
 from workers.context import Context, LeaseLost, agent_message
 from workers.exits import LimitReached
 from workers.limits import limited
@@ -106,6 +106,7 @@ class CpuRunner:
         return Run(claim, recorder, self._scratch.of(claim.attempt_id))
 
     def execute(self, run: Run) -> None:
+        run.claim = storing.with_files(run.claim)
         handler, context = resolve(run)
         limits = limited(run.claim.resources, timeout_s=run.claim.timeout_s, scratch=run.scratch)
         with judged(run.claim.resources), self._measured(run), limits:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO
+
+from a2a.types import Part
 
 from artifacts_app import blobs
-from artifacts_app.blobs import StorageFailed
+from artifacts_app.blobs import StorageFailed, Stored
 from tasks_app.agents import AgentError
-from tasks_app.engine import ArtifactRecord, Chunk, Record, Write
-from workers.persist import patiently
+from tasks_app.engine import ArtifactRecord, Chunk, Claim, Record, Write, files
+from workers.persist import patiently, persist
 
 
 def is_heavy(item: Write) -> bool:
@@ -25,6 +32,54 @@ def lightened(item: Write) -> Write:
     return replace(item, records=tuple(map(_lightened, item.records))) if is_heavy(item) else item
 
 
+def needs_files(claim: Claim) -> bool:
+    """Whether files of its messages stand elsewhere."""
+    return any(map(files.are_in, (claim.message, *claim.history)))
+
+
+def with_files(claim: Claim) -> Claim:
+    """The claim with its messages as they were said. Waits for the storage.
+
+    Raises AgentError to be tried again where that fails.
+    """
+    if not needs_files(claim):
+        return claim
+    try:
+        ((message, *history),) = persist(
+            files.filled, [(claim.task_id, (claim.message, *claim.history))], for_handler=True
+        )
+    except OSError as error:
+        reason = f"a file of the message cannot be read: {error}"
+        raise AgentError(reason, code="storage_failed", retryable=True) from error
+    return replace(claim, message=message, history=tuple(history))
+
+
+def opened(claim: Claim, part: Part) -> BinaryIO:
+    """The file that a part of the claim's messages is of. Waits for the storage. Raises ValueError if it is of none."""
+    where = files.addressed(part)
+    if where is None:
+        if part.WhichOneof("content") != "raw":
+            raise ValueError("part: it holds no bytes")
+        return BytesIO(part.raw)
+    stored = persist(files.stored_of, claim.task_id).get(where.blob_id)
+    if stored is None:
+        raise ValueError("part: it is of no message of this task")
+    return blobs.opened(stored)
+
+
+def put_file(path: Path, *, limit_bytes: int) -> Stored:
+    """Puts a file's content where contents stand. Waits for the storage. Raises AgentError, OSError."""
+
+    def put() -> Stored:
+        with path.open("rb") as file:
+            return blobs.put_stream(iter(partial(file.read, blobs.SLICE_BYTES), b""), limit_bytes=limit_bytes)
+
+    try:
+        return _stored(put)
+    except blobs.TooLarge as error:
+        raise AgentError(f"the artifact is too large: {error}", code="artifact_too_large") from error
+
+
 def _lightened(record: Record) -> Record:
     if not isinstance(record, ArtifactRecord):
         return record
@@ -32,8 +87,12 @@ def _lightened(record: Record) -> Record:
 
 
 def _put(chunk: Chunk) -> Chunk:
+    return replace(chunk, content=b"", stored=_stored(partial(blobs.put, chunk.content)))
+
+
+def _stored(put: Callable[[], Stored]) -> Stored:
     try:
-        return replace(chunk, content=b"", stored=patiently(blobs.put, chunk.content))
+        return patiently(put)
     except StorageFailed as error:
         if isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EFBIG:
             raise error.__cause__ from None

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-DATABASE, S3 = "database", "s3"
+DATABASE, FILESYSTEM, S3 = KINDS = ("database", "filesystem", "s3")
 
 
 def storages(places: Sequence[str], *, encryption: str) -> dict[str, dict[str, Any]]:
@@ -18,18 +18,25 @@ def storages(places: Sequence[str], *, encryption: str) -> dict[str, dict[str, A
     return {place: _entry(place, encryption) for place in places if is_place(place)}
 
 
+def kind(place: str) -> str:
+    """Which of :data:`KINDS` a place is."""
+    if place == DATABASE:
+        return DATABASE
+    return S3 if urlsplit(place).scheme == S3 else FILESYSTEM
+
+
 def is_place(place: str) -> bool:
     """Whether it is ``database``, ``s3://bucket`` or ``s3://bucket/folder``, or an absolute path."""
-    if urlsplit(place).scheme == S3:
+    if kind(place) == S3:
         return bool(urlsplit(place).netloc)
     return place == DATABASE or Path(place).is_absolute()
 
 
 def _entry(place: str, encryption: str) -> dict[str, Any]:
-    if place == DATABASE:
+    if kind(place) == DATABASE:
         return {"BACKEND": "artifacts_app.storage.database.DatabaseStorage"}
     url = urlsplit(place)
-    if url.scheme != S3:
+    if kind(place) == FILESYSTEM:
         return {"BACKEND": "artifacts_app.storage.filesystem.DurableStorage", "OPTIONS": {"location": place}}
     options: dict[str, Any] = {"bucket_name": url.netloc, "location": url.path.strip("/")}
     if encryption:

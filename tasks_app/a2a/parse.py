@@ -13,6 +13,7 @@ from google.protobuf.message import Message as Proto
 
 from tasks_app.a2a import strict
 from tasks_app.a2a.errors import invalid
+from tasks_app.engine import files
 from tasks_app.nesting import DEPTH_MAX, is_too_deep
 
 P = TypeVar("P", bound=Proto)
@@ -176,6 +177,8 @@ def _check_part(part: Any, path: str) -> None:
         raise invalid(path, "must hold exactly one of text, raw, url, data")
     if kinds[0] != "data" and not isinstance(part[kinds[0]], str):
         raise invalid(f"{path}.{kinds[0]}", "must be a string")
+    if kinds[0] == "url" and part["url"].lower().startswith(files.SCHEME):
+        raise invalid(f"{path}.url", f"'{files.SCHEME}' is no scheme that leads anywhere")
     if kinds[0] == "raw" and not is_base64(part["raw"]):
         raise invalid(f"{path}.raw", "is not base64")
     for name in ("mediaType", "media_type", "filename"):

@@ -28,7 +28,9 @@ from google.protobuf.json_format import MessageToDict, ParseDict
 from google.protobuf.struct_pb2 import Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from tasks_app import engine
 from tasks_app.a2a.extension import URI
+from tasks_app.engine import files
 from tasks_app.reads import ArtifactView, EventRecord, PartRecord, TaskRecord
 from tasks_app.status import TaskStatus
 from tasks_app.waiting import Reason
@@ -196,8 +198,9 @@ def part(record: PartRecord) -> Part:
 
 def history(model: TaskModel) -> list[Message]:
     """The conversation of a task, oldest first."""
-    said = model.events.said().values_list("payload", flat=True)
-    return [Message.FromString(bytes(data)) for data in (model.request.message, *said) if data is not None]
+    payloads = model.events.said().values_list("payload", flat=True)
+    said = [bytes(data) for data in (model.request.message, *payloads) if data is not None]
+    return [Message.FromString(data) for data in engine.run(files.filled, [(model.id, said)])[0]]
 
 
 def as_dict(message: Any) -> dict[str, Any]:

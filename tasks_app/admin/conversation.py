@@ -15,6 +15,7 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import DecodeError
 
 from tasks_app.admin import looks, previews
+from tasks_app.engine import files
 from tasks_app.models import EventKind, Task, TaskEvent
 
 #: As many of the newest messages are shown, beside the first.
@@ -93,6 +94,10 @@ def _part(part: Part) -> PartLook:
     if kind == "data":
         text, cut = previews.bounded(previews.pretty(MessageToDict(part.data)))
         return PartLook(kind="data", text=text, cut=cut, name=part.filename, media_type=part.media_type)
+    stored = files.addressed(part)
+    if stored is not None:
+        named = part.filename or "unnamed"
+        return PartLook(kind="file", name=named, media_type=part.media_type, size=looks.size(stored.size_bytes))
     if kind == "url":
         return PartLook(kind="url", text=part.url[:2000], name=part.filename, media_type=part.media_type)
     return PartLook(

@@ -14,6 +14,7 @@ from django.db.models.functions import Coalesce
 from django.urls import reverse
 
 from artifacts_app import blobs
+from artifacts_app.images import pixels
 from artifacts_app.models import Artifact, ArtifactChunk
 from tasks_app.admin import looks
 
@@ -23,6 +24,7 @@ INLINE_IMAGES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"}
 READ_MAX_BYTES = 64 * 1024
 SHOWN_MAX_CHARS = 20_000
 IMAGE_MAX_BYTES = 16 * 1024 * 1024
+IMAGE_MAX_PIXELS = 50_000_000
 PARTS_MAX = 20
 _NUMBERS = re.compile(r"\[\n\s*(-?[\d.eE+-]+(?:,\n\s*-?[\d.eE+-]+)*)\n\s*\]")
 
@@ -132,7 +134,9 @@ def _content(chunk: ArtifactChunk, size_bytes: int) -> tuple[str, str, bool]:
     if chunk.kind == ArtifactChunk.Kind.URL:
         return "text", *_cut(start.decode(errors="replace"), whole=size_bytes <= len(start))
     if media_type in INLINE_IMAGES:
-        return ("image" if size_bytes <= IMAGE_MAX_BYTES else "file"), "", False
+        # One whose size is not to be seen, or is vast, would be drawn by the operator's browser.
+        drawn = size_bytes <= IMAGE_MAX_BYTES and 0 < (pixels(start) or 0) <= IMAGE_MAX_PIXELS
+        return ("image" if drawn else "file"), "", False
     whole = size_bytes <= len(start)
     if chunk.kind == ArtifactChunk.Kind.DATA or media_type == "application/json" or media_type.endswith("+json"):
         text = _pretty_or_plain(start, whole=whole)

@@ -12,9 +12,10 @@ from uuid import UUID
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from artifacts_app import blobs
 from artifacts_app.blobs import Stored
 from artifacts_app.models import BLOB, CURRENT, SIZE, STORED
-from tasks_app import contents, signed_urls
+from tasks_app import contents, engine, signed_urls
 from tasks_app.a2a import http
 from tasks_app.authentication import Forbidden, Unauthenticated, check_scopes
 from tasks_app.engine.core import Statement, Steps
@@ -49,8 +50,8 @@ WHERE artifact_id = %(artifact_id)s AND generation = %(generation)s AND position
 """
 
 
-class _Piece(NamedTuple):
-    """A part of the content, from ``start`` on of the whole; in its row, or where ``stored`` says."""
+class Piece(NamedTuple):
+    """A part of the content, from ``start`` on of the whole; where ``stored`` says, or in its artifact's row."""
 
     generation: int
     position: int
@@ -60,24 +61,29 @@ class _Piece(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class _Content:
-    """What is known of the content before any of it is read."""
+class Content:
+    """What is known of the content, of an artifact or a file, before any of it is read."""
 
-    artifact_id: UUID
+    id: UUID
     filename: str
     media_type: str
     etag: str
-    pieces: tuple[_Piece, ...]
+    pieces: tuple[Piece, ...]
 
     @property
     def size_bytes(self) -> int:
         return sum(piece.size_bytes for piece in self.pieces)
 
     @property
-    def headers(self) -> dict[str, str]:
+    def disposition(self) -> str:
+        """Shown by a browser only where nothing of it can run; else saved under its name."""
         kind = "inline" if self.media_type in INLINE else "attachment"
+        return f"{kind}; filename*=UTF-8''{quote(self.filename)}"
+
+    @property
+    def headers(self) -> dict[str, str]:
         return {
-            "Content-Disposition": f"{kind}; filename*=UTF-8''{quote(self.filename)}",
+            "Content-Disposition": self.disposition,
             "X-Content-Type-Options": "nosniff",
             "Content-Security-Policy": "sandbox",
             "ETag": self.etag,
@@ -98,8 +104,11 @@ async def content(request: Request) -> Response:
         return http.denied(error)
     except ValueError:
         found = None
-    if found is None:
-        return http.refused(404, "no such artifact")
+    return http.refused(404, "no such artifact") if found is None else answer(request, found)
+
+
+def answer(request: Request, found: Content) -> Response:
+    """The content, as its client asks for it (RFC 9110, sections 13 and 14)."""
     wanted = request.headers.getlist("if-match")
     if wanted and not http.names(wanted, found.etag, strongly=True):
         return http.refused(412, "If-Match: the artifact is another by now")
@@ -129,7 +138,7 @@ async def _client_id(request: Request, artifact_id: UUID) -> int:
     return caller.client_id
 
 
-def _asked(request: Request, found: _Content) -> range | None:
+def _asked(request: Request, found: Content) -> range | None:
     """The range that is asked for, empty if there is none such; None for all (RFC 9110, sections 13.1.5, 14.2)."""
     said = _RANGE.fullmatch(request.headers.get("range", ""))
     condition = request.headers.get("if-range")
@@ -143,7 +152,7 @@ def _asked(request: Request, found: _Content) -> range | None:
     return range(int(first), min(size, int(last) + 1) if last else size)
 
 
-async def _slices(found: _Content, sent: range) -> AsyncIterator[bytes]:
+async def _slices(found: Content, sent: range) -> AsyncIterator[bytes]:
     for piece in found.pieces:
         at, end = max(sent.start, piece.start), min(sent.stop, piece.start + piece.size_bytes)
         if piece.stored is not None:
@@ -151,9 +160,9 @@ async def _slices(found: _Content, sent: range) -> AsyncIterator[bytes]:
                 yield data
             continue
         while at < end:
-            data = await web().read(_slice, found.artifact_id, piece, at, min(SLICE_BYTES, end - at))
+            data = await web().read(_slice, found.id, piece, at, min(SLICE_BYTES, end - at))
             if not data:
-                raise RuntimeError(f"artifact {found.artifact_id} was deleted while it was read")
+                raise RuntimeError(f"artifact {found.id} was deleted while it was read")
             yield data
             at += len(data)
 
@@ -163,7 +172,17 @@ async def _nothing() -> AsyncIterator[bytes]:
     yield b""
 
 
-def _head(artifact_id: UUID, *, client_id: int) -> Steps[_Content | None]:
+def direct_url(artifact_id: UUID, *, client_id: int, expires_s: int) -> str | None:
+    """Where the storage itself hands the content out for so long; None if it does not, or if it has not all of it."""
+    found = engine.run(_head, artifact_id, client_id=client_id)
+    stored = found.pieces[0].stored if found is not None and len(found.pieces) == 1 else None
+    if found is None or stored is None:
+        return None
+    about = {"media_type": found.media_type, "disposition": found.disposition}
+    return blobs.address(stored, expires_s=expires_s, **about)
+
+
+def _head(artifact_id: UUID, *, client_id: int) -> Steps[Content | None]:
     rows = yield Statement(HEAD, {"artifact_id": artifact_id, "client_id": client_id})
     if not rows:
         return None
@@ -173,18 +192,18 @@ def _head(artifact_id: UUID, *, client_id: int) -> Steps[_Content | None]:
     elif not is_media_type(media_type):
         media_type = UNKNOWN
     etag = f'"{version if sha256 is None else bytes(sha256).hex()}"'
-    return _Content(artifact_id, filename or name or "artifact", media_type, etag, _pieces(rows))
+    return Content(artifact_id, filename or name or "artifact", media_type, etag, _pieces(rows))
 
 
-def _pieces(rows: list[tuple[Any, ...]]) -> tuple[_Piece, ...]:
+def _pieces(rows: list[tuple[Any, ...]]) -> tuple[Piece, ...]:
     pieces, start = [], 0
     for row in rows:
-        pieces.append(_Piece(row[6], row[7], start, row[8], Stored(*row[9:]) if row[9] else None))
+        pieces.append(Piece(row[6], row[7], start, row[8], Stored(*row[9:]) if row[9] else None))
         start += row[8]
     return tuple(pieces)
 
 
-def _slice(artifact_id: UUID, piece: _Piece, at: int, size_bytes: int) -> Steps[bytes]:
+def _slice(artifact_id: UUID, piece: Piece, at: int, size_bytes: int) -> Steps[bytes]:
     params = {"artifact_id": artifact_id, "generation": piece.generation, "position": piece.position}
     rows = yield Statement(SLICE, {**params, "start": at - piece.start, "size": size_bytes})
     return bytes(rows[0][0]) if rows else b""

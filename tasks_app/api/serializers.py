@@ -77,7 +77,9 @@ class ArtifactSerializer(serializers.ModelSerializer[Artifact]):
         fields = [
             "id",
             "artifact_id",
+            "task_id",
             "name",
+            "version",
             "description",
             "type",
             "size_bytes",

@@ -14,7 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ReadOnlyModelViewSet
 
-from tasks_app import control, engine, intake, metrics, reads, reruns, throttle
+from tasks_app import control, engine, filing, intake, metrics, reads, reruns, throttle
 from tasks_app.a2a import extension
 from tasks_app.a2a.errors import TaskNotCancelableError, UnsupportedOperationError, invalid
 from tasks_app.api.filters import PARAMETERS, filtered
@@ -79,6 +79,7 @@ class TaskViewSet(OwnViewSet[Task], ReadOnlyModelViewSet[Task]):
             owned = engine.run(reads.owned, item.depends_on, client_id=self.caller.client_id)
             intake.check_needs(item.depends_on, owned, path="depends_on")
         throttle.check(self.caller)
+        item = filing.filed(item)
         verb = engine.create if item.max_queued is None else engine.create_within
         created = engine.run(verb, [item])[0]
         metrics.created([item], [created])
@@ -113,7 +114,7 @@ class TaskViewSet(OwnViewSet[Task], ReadOnlyModelViewSet[Task]):
         skill = extension.skill_of(Message.FromString(bytes(task.request.message)))
         item = intake.follow_up(caller=self.caller, spec=spec, message=message, context_id=task.context_id, skill=skill)
         throttle.check(self.caller)
-        done = engine.run(engine.deliver, [item])
+        done = engine.run(engine.deliver, [filing.filed(item)])
         bell.ring(delivered(done))
         intake.delivered(done[0])
         return Response(TaskDetailSerializer(self.get_object()).data)

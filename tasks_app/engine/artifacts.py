@@ -31,14 +31,14 @@ _KEPT = """
 # the holder of the lease writes artifacts, so that what the statement's snapshot shows of them is what there is.
 WRITE = """, artifact AS (
     INSERT INTO artifacts_app_artifact AS artifact
-        (id, task_id, artifact_id, name, description, type, size_bytes, sha256, metadata, first_generation, generation,
-         created_at)
-    SELECT a.id, fenced.id, a.artifact_id, a.name, a.description, a.type, a.size_bytes, a.sha256, a.metadata,
+        (id, task_id, artifact_id, name, version, description, type, size_bytes, sha256, metadata, first_generation,
+         generation, created_at)
+    SELECT a.id, fenced.id, a.artifact_id, a.name, a.version, a.description, a.type, a.size_bytes, a.sha256, a.metadata,
            CASE WHEN a.begun = 0 THEN 0 WHEN a.begun < a.nth THEN fenced.base + a.begun END, fenced.base + a.nth, now()
     FROM unnest(%(a_attempt)s::uuid[], %(a_nth)s::int[], %(a_begun)s::int[], %(a_id)s::uuid[],
-                %(a_artifact_id)s::text[], %(a_name)s::text[], %(a_description)s::text[], %(a_type)s::text[],
-                %(a_size)s::bigint[], %(a_sha256)s::bytea[], %(a_metadata)s::jsonb[])
-         AS a(attempt_id, nth, begun, id, artifact_id, name, description, type, size_bytes, sha256, metadata)
+                %(a_artifact_id)s::text[], %(a_name)s::text[], %(a_version)s::int[], %(a_description)s::text[],
+                %(a_type)s::text[], %(a_size)s::bigint[], %(a_sha256)s::bytea[], %(a_metadata)s::jsonb[])
+         AS a(attempt_id, nth, begun, id, artifact_id, name, version, description, type, size_bytes, sha256, metadata)
     JOIN fenced USING (attempt_id)
     ON CONFLICT (task_id, artifact_id) DO UPDATE
     SET name = CASE EXCLUDED.first_generation WHEN 0 THEN artifact.name ELSE EXCLUDED.name END,
@@ -169,7 +169,9 @@ def content_of(content: bytes | None, stored: Sequence[Any]) -> Steps[bytes]:
     return bytes((yield Contents([Stored(*stored)]))[0][0])
 
 
-_ARTIFACT = "a_attempt a_nth a_begun a_id a_artifact_id a_name a_description a_type a_size a_sha256 a_metadata"
+_ARTIFACT = (
+    "a_attempt a_nth a_begun a_id a_artifact_id a_name a_version a_description a_type a_size a_sha256 a_metadata"
+)
 _CHUNK = (
     "c_attempt c_nth c_begun c_artifact_id c_position c_kind c_media_type c_filename c_content c_blob_id c_size_bytes "
     "c_metadata"
@@ -230,6 +232,7 @@ def _bind_row(
         first.id,
         first.artifact_id,
         first.name,
+        first.version,
         first.description,
         "" if keeps_type else media_type or "application/octet-stream",
         last.bytes_before + sum(chunk.size_bytes for chunk in last.chunks),

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import psycopg
@@ -85,14 +85,24 @@ def _prepared(statement: Statement) -> tuple[str, list[Any]]:
 
 async def in_storage_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """What a function returns that waits for a storage. Its connection of Django's is kept as a request's would be."""
-
-    def called() -> T:
-        try:
-            return function(*args, **kwargs)
-        finally:
-            connection.close_if_unusable_or_obsolete()
-
+    called = partial(_then_let_go, function, *args, **kwargs)
     return await asyncio.get_running_loop().run_in_executor(_STORAGE_THREADS, called)
+
+
+def on_storage_thread(function: Callable[P, T]) -> Callable[P, T]:
+    """The function, called there and waited for: on a connection of its own, outside of the caller's transaction."""
+
+    def called(*args: P.args, **kwargs: P.kwargs) -> T:
+        return _STORAGE_THREADS.submit(partial(_then_let_go, function, *args, **kwargs)).result()
+
+    return called
+
+
+def _then_let_go(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    try:
+        return function(*args, **kwargs)
+    finally:
+        connection.close_if_unusable_or_obsolete()
 
 
 def _loaded(contents: Contents) -> list[Row]:

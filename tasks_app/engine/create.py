@@ -12,7 +12,7 @@ from uuid import UUID
 
 import uuid_utils.compat
 
-from tasks_app.engine import arrays
+from tasks_app.engine import arrays, files
 from tasks_app.engine.core import Statement, Steps, transactional
 from tasks_app.policies import UNSIZED, Resources
 from tasks_app.push.values import NewPush
@@ -57,6 +57,8 @@ class NewTask:
     batch_index: int | None = None
     depends_on: tuple[UUID, ...] = ()
     rerun_of: UUID | None = None
+    #: Of the message as it was said, where its files stand elsewhere: their addresses need not be those of a repeat.
+    said_sha256: bytes | None = None
     push: NewPush | None = None
     id: UUID = field(default_factory=uuid_utils.compat.uuid7)
 
@@ -66,7 +68,7 @@ class NewTask:
         if self.push is not None:
             options.append(self.push.asked())
         text = _CANONICAL.encode(options)
-        return hashlib.sha256(self.message + text.encode()).digest()
+        return hashlib.sha256((self.said_sha256 or self.message) + text.encode()).digest()
 
 
 class Submitted(Protocol):
@@ -153,6 +155,7 @@ _DEPENDENCIES = """, dependency AS (
     SELECT d.task_id, d.needs_id FROM unnest(%(d_task_id)s::uuid[], %(d_needs_id)s::uuid[]) AS d(task_id, needs_id)
     JOIN task ON task.id = d.task_id
 )"""
+_FILES = files.NAMED.format(where="JOIN task ON task.id = f.task_id")
 _RESULT = "\nSELECT id, created_at FROM task"
 
 # A message that was there already, or came twice in this list: who stands for it. A statement of its own, because the
@@ -184,8 +187,9 @@ def create(items: Sequence[NewTask]) -> Steps[list[Created]]:
     """
     pushes = [item for item in items if item.push is not None]
     needs = [(item.id, needed) for item in items for needed in item.depends_on]
-    sql = _HEAD + (_PUSH if pushes else "") + (_DEPENDENCIES if needs else "") + _RESULT
-    bound = _bind(items) | _bind_pushes(pushes)
+    named = [(item.id, files.named(item.message)) for item in items if files.are_in(item.message)]
+    sql = _HEAD + (_PUSH if pushes else "") + (_DEPENDENCIES if needs else "") + (_FILES if named else "") + _RESULT
+    bound = _bind(items) | _bind_pushes(pushes) | files.bound(named)
     bound |= {"d_task_id": [task_id for task_id, _ in needs], "d_needs_id": [needed for _, needed in needs]}
     rows = yield Statement(sql, bound)
     made = {row[0]: Created(task_id=row[0], created_at=row[1]) for row in rows}

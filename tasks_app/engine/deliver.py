@@ -11,7 +11,7 @@ from uuid import UUID
 
 from django.conf import settings
 
-from tasks_app.engine import arrays
+from tasks_app.engine import arrays, files
 from tasks_app.engine.core import Statement, Steps, transactional
 from tasks_app.status import INTERRUPTED, TERMINAL, Priority, TaskStatus
 
@@ -29,10 +29,12 @@ class FollowUp:
     message_id: str
     message: bytes
     accepted_output_modes: tuple[str, ...] = ()
+    #: As of a :class:`tasks_app.engine.create.NewTask`.
+    said_sha256: bytes | None = None
 
     def digest(self) -> bytes:
-        """The SHA-256 of the message; equal for a repeat."""
-        return hashlib.sha256(self.message).digest()
+        """The SHA-256 of the message as it was said; equal for a repeat."""
+        return self.said_sha256 or hashlib.sha256(self.message).digest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +110,7 @@ FROM unnest(%(task_id)s::uuid[], %(message_id)s::text[]) AS item(task_id, messag
 JOIN tasks_app_inboxmessage inbox USING (task_id, message_id)
 """
 # A task that waited for its client is pending again, as one that has just come: this turn has all its attempts.
-DELIVER = """
+DELIVER = f"""
 WITH item AS (
     SELECT * FROM unnest(
         %(m_task_id)s::uuid[], %(m_seq)s::int[], %(m_generation)s::int[], %(m_message_id)s::text[],
@@ -122,7 +124,7 @@ WITH item AS (
 ), event AS (
     INSERT INTO tasks_app_taskevent (task_id, generation, kind, status, progress, payload, attempt, created_at)
     SELECT task_id, generation, 'message', status, progress, message, 0, now() FROM item
-)
+){files.NAMED.format(where="")}
 UPDATE tasks_app_task task
 SET generation = moved.generation, inbox_seq = moved.inbox_seq, status = moved.status, updated_at = now(),
     consumed_seq = COALESCE(moved.consumed_seq, task.consumed_seq),
@@ -137,7 +139,7 @@ FROM unnest(%(id)s::uuid[], %(generation)s::int[], %(inbox_seq)s::int[], %(statu
             %(turn_generation)s::int[])
      AS moved(id, generation, inbox_seq, status, consumed_seq, turn_generation)
 WHERE task.id = moved.id
-"""
+"""  # noqa: S608 (only constants are put in)
 
 
 @transactional
@@ -158,7 +160,9 @@ def deliver(items: Sequence[FollowUp]) -> Steps[list[Delivered]]:
     if bound["m_task_id"]:
         moved = {task_id: tasks[task_id] for task_id in bound["m_task_id"]}
         columns = {name: [getattr(task, name) for task in moved.values()] for name in _MOVED}
-        yield Statement(DELIVER, bound | columns)
+        said = zip(bound["m_task_id"], bound["m_message"], strict=True)
+        held = [(task_id, files.named(message)) for task_id, message in said]
+        yield Statement(DELIVER, bound | columns | files.bound(held))
     return delivered
 
 

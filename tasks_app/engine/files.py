@@ -1,17 +1,19 @@
 """Files of clients' messages that stand in blobs: in the message there is an address in place of the bytes.
 
 ``a2a-blob:<id of the blob>?<its length>``: of our own making, which no client may say. It leads to what its task's
-``MessageFile`` names and nowhere else, whoever has written it into a message.
+``MessageFile`` names and nowhere else, whoever has written it into a message. Of a file that was sent by itself, what
+the client said follows: ``#<its address>``.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from a2a.types import Message, Part
+from django.conf import settings
 
 from artifacts_app.blobs import Stored
 from artifacts_app.models import STORED
@@ -19,7 +21,7 @@ from tasks_app.engine.core import Contents, Statement, Steps
 
 SCHEME = "a2a-blob:"
 _MARK = SCHEME.encode()
-_ADDRESS = re.compile(rf"{SCHEME}([0-9a-f-]{{36}})\?(\d+)")
+_ADDRESS = re.compile(rf"{SCHEME}([0-9a-f-]{{36}})\?(\d+)(?:#(.*))?", re.DOTALL)
 
 #: Of a statement that accepts messages: what they name of blobs. To be formatted with the tasks that it is of.
 NAMED = """, file AS (
@@ -34,15 +36,23 @@ WHERE file.task_id = ANY(%(task_id)s::uuid[])
 """  # noqa: S608 (only constants are put in)
 
 
-def address(stored: Stored) -> str:
+class Address(NamedTuple):
+    """The blob whose bytes a part is of, how many they are, and the address that its client said, if it said one."""
+
+    blob_id: UUID
+    size_bytes: int
+    said: str
+
+
+def address(stored: Stored, *, said: str = "") -> str:
     """What stands in a message in place of the bytes."""
-    return f"{SCHEME}{stored.id}?{stored.size_bytes}"
+    return f"{SCHEME}{stored.id}?{stored.size_bytes}{'#' if said else ''}{said}"
 
 
-def addressed(part: Part) -> tuple[UUID, int] | None:
-    """The blob whose bytes the part is of, and how many they are; None for any other part."""
+def addressed(part: Part) -> Address | None:
+    """What the part is of, if it is of a blob."""
     found = _ADDRESS.fullmatch(part.url) if part.WhichOneof("content") == "url" else None
-    return (UUID(found[1]), int(found[2])) if found else None
+    return Address(UUID(found[1]), int(found[2]), found[3] or "") if found else None
 
 
 def are_in(message: bytes) -> bool:
@@ -55,7 +65,7 @@ def named(message: bytes) -> list[UUID]:
     if not are_in(message):
         return []
     parts = Message.FromString(message).parts
-    return list(dict.fromkeys(found[0] for part in parts if (found := addressed(part))))
+    return list(dict.fromkeys(found.blob_id for part in parts if (found := addressed(part))))
 
 
 def bound(named_by: Sequence[tuple[UUID, Sequence[UUID]]]) -> dict[str, list[Any]]:
@@ -64,8 +74,13 @@ def bound(named_by: Sequence[tuple[UUID, Sequence[UUID]]]) -> dict[str, list[Any
     return {"f_task_id": [task_id for task_id, _ in pairs], "f_blob_id": [blob_id for _, blob_id in pairs]}
 
 
-def filled(said: Sequence[tuple[UUID, Sequence[bytes]]]) -> Steps[list[tuple[bytes, ...]]]:
-    """The messages of each task as their client said them. Raises OSError for bytes that the storage has lost."""
+def filled(
+    said: Sequence[tuple[UUID, Sequence[bytes]]], *, for_handler: bool = False
+) -> Steps[list[tuple[bytes, ...]]]:
+    """The messages of each task as their client said them. Raises OSError for bytes that the storage has lost.
+
+    A file that no message could hold stands in it as its client's address of it; ``for_handler`` as ours.
+    """
     task_ids = [task_id for task_id, messages in said if any(map(are_in, messages))]
     found: dict[UUID, dict[UUID, Stored]] = {}
     for task_id, *stored in (yield Statement(FILES, {"task_id": task_ids})) if task_ids else ():
@@ -74,17 +89,26 @@ def filled(said: Sequence[tuple[UUID, Sequence[bytes]]]) -> Steps[list[tuple[byt
     for task_id, messages in said:
         whole: list[bytes] = []
         for each in messages:
-            whole.append((yield from _filled(each, found[task_id])) if task_id in found else each)
+            whole.append((yield from _filled(each, found[task_id], for_handler)) if task_id in found else each)
         done.append(tuple(whole))
     return done
 
 
-def _filled(said: bytes, files: Mapping[UUID, Stored]) -> Steps[bytes]:
+def stored_of(task_id: UUID) -> Steps[dict[UUID, Stored]]:
+    """The files of a task's messages, by their blobs' ids."""
+    return {row[1]: Stored(*row[1:]) for row in (yield Statement(FILES, {"task_id": [task_id]}))}
+
+
+def _filled(said: bytes, files: Mapping[UUID, Stored], for_handler: bool) -> Steps[bytes]:
     if not are_in(said):
         return said
     message = Message.FromString(said)
     for part in message.parts:
         where = addressed(part)
-        if where and where[0] in files:
-            part.raw = (yield Contents([files[where[0]]]))[0][0]
+        if where is None or where.blob_id not in files:
+            continue
+        if where.size_bytes <= settings.A2A_MAX_ARTIFACT_BYTES:
+            part.raw = (yield Contents([files[where.blob_id]]))[0][0]
+        elif not for_handler:
+            part.url = where.said
     return bytes(message.SerializeToString(deterministic=True))

@@ -64,6 +64,7 @@ class ArtifactRecord:
     chunks: tuple[Chunk, ...]
     event: bytes
     name: str = ""
+    version: int = 1
     description: str = ""
     metadata: dict[str, Any] = field(default_factory=dict)
     append: bool = False

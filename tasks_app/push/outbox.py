@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID, uuid4
 
+from tasks_app.engine import files
 from tasks_app.engine.claim import decoded
 from tasks_app.engine.core import Statement, Steps
 from tasks_app.push.values import Attempt, Claimed
@@ -142,7 +143,10 @@ def resume(generations: dict[UUID, int | None]) -> Steps[list[UUID]]:
 def accepted(task_id: UUID) -> Steps[tuple[Any, bytes] | None]:
     """The metadata and the message of the request that made the task; None if it was pruned."""
     rows = yield Statement(ACCEPTED, {"task_id": task_id})
-    return (decoded(rows[0][0]), bytes(rows[0][1])) if rows else None
+    if not rows:
+        return None
+    ((message,),) = yield from files.filled([(task_id, [bytes(rows[0][1])])])
+    return decoded(rows[0][0]), message
 
 
 def completed(batch_id: UUID, *, after: int) -> Steps[tuple[int, dict[str, Any]] | None]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from pydicom.data import get_testdata_file
 
 from tasks_app import agents
 from tests.live import Live
@@ -53,6 +55,17 @@ def test_what_a_task_has_made(live: Live) -> None:
     content, address = block.replace("<artifact>", artifact["id"]).strip().splitlines()
     assert bash(content) == "hello, artifact"
     assert bash(f"curl '{json.loads(bash(address))['url']}'") == "hello, artifact"
+
+
+@pytest.mark.services
+def test_a_file_goes_by_itself(live: Live, tmp_path: Path) -> None:
+    shutil.copy(str(get_testdata_file("CT_small.dcm")), tmp_path / "scan.dcm")
+    block = shell(live, "/api/v1/files/")
+    send, name = block.split("curl http", 1)
+    file_id = json.loads(bash(f"cd {tmp_path}; {send}"))["id"]
+    task_id = json.loads(bash("curl http" + name.replace("<file>", file_id)))["id"]
+    artifacts = live.ended(task_id)["artifacts"]
+    assert {"preview", "analysis"} & {each["name"] for each in artifacts}, artifacts
 
 
 @pytest.mark.services

@@ -12,7 +12,7 @@ from django.db import connection
 from pytest_django import Settings
 
 from artifacts_app.storage.options import storages
-from tests.protocol.conftest import doors  # noqa: F401 (a fixture)
+from tests.protocol.conftest import doors, local  # noqa: F401 (fixtures)
 from tests.s3 import FakeS3, fake_s3
 
 

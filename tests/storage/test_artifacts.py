@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+import httpx
 import pytest
 from django.core.files.storage import storages
+from pytest_django import Settings
 
 from artifacts_app import blobs, collector
-from artifacts_app.models import ArtifactChunk, Blob
+from artifacts_app.models import Artifact, ArtifactChunk, Blob
 from tasks_app import engine, reads
 from tasks_app.agents import agent
 from tasks_app.engine import ArtifactRecord, Chunk
@@ -17,6 +19,8 @@ from tasks_app.models import Task
 from tasks_app.status import TaskStatus
 from tests.factory import Factory, completed
 from tests.protocol.doors import Doors
+from tests.s3 import FakeS3
+from tests.storage.conftest import use
 from tests.storage.test_blobs import bytes_of, names
 from workers.testing import one_process
 
@@ -110,3 +114,25 @@ def _with(factory: Factory, content: bytes) -> Any:
     factory.write(claim, ArtifactRecord(artifact_id="a", chunks=(chunk,), event=b""), finish=completed())
     assert Task.objects.get(id=claim.task_id).status == TaskStatus.COMPLETED
     return claim.task_id
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_address_of_what_is_in_s3_is_s3s_own(s3: FakeS3, doors: Doors, local: Factory, settings: Settings) -> None:
+    use(settings, "s3://artifacts/folder")
+    artifact_id = Artifact.objects.get(task_id=_with(local, LARGE)).id
+    reply = doors.send("GET", f"/api/v1/artifacts/{artifact_id}/url/?expires_s=60")
+    url = reply.json()["url"]
+    assert url.startswith(f"{s3.endpoint_url}/artifacts/folder/")
+    assert "X-Amz-Expires=60" in url
+    fetched = httpx.get(url)
+    assert (fetched.status_code, fetched.content) == (200, LARGE)
+    assert fetched.headers["content-type"] == "application/octet-stream"
+    assert fetched.headers["content-disposition"] == "attachment; filename*=UTF-8''artifact"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_address_of_what_is_elsewhere_is_ours(doors: Doors, local: Factory) -> None:
+    artifact_id = Artifact.objects.get(task_id=_with(local, LARGE)).id
+    url = doors.send("GET", f"/api/v1/artifacts/{artifact_id}/url/").json()["url"]
+    assert f"/api/v1/artifacts/{artifact_id}/content?token=" in url
+    assert doors.send("GET", url).content == LARGE

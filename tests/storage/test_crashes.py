@@ -21,6 +21,7 @@ from tests.storage.test_blobs import names
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ROOT = Path(__file__).resolve().parents[2]
+PLACES = pytest.mark.parametrize("storage", ["database", "filesystem", "s3"], indirect=True)
 PUTTING = [
     "before the first byte",
     "in the middle of the bytes",
@@ -54,6 +55,7 @@ def all_is_due() -> None:
     Blob.objects.exclude(collect_at=None).update(collect_at=Now())
 
 
+@PLACES
 @pytest.mark.parametrize("point", PUTTING)
 def test_killed_while_it_puts(storage: str, point: str) -> None:
     kept = blobs.put(b"kept")
@@ -70,6 +72,7 @@ def test_killed_while_it_puts(storage: str, point: str) -> None:
     assert blobs.load(kept) == b"kept"
 
 
+@PLACES
 @pytest.mark.parametrize("point", COLLECTING)
 def test_killed_while_it_collects(storage: str, point: str) -> None:
     kept, gone = blobs.put(b"kept"), blobs.put(b"gone")

@@ -51,7 +51,7 @@ async def hears_io(ctx: Any) -> Any:
 
 
 def stored_message() -> Message:
-    return Message.FromString(bytes(TaskRequest.objects.get().message))
+    return parsed(TaskRequest.objects.get())
 
 
 @pytest.mark.parametrize("name", ["hears-cpu", "hears-io"])
@@ -85,13 +85,14 @@ def test_the_handler_and_the_client_see_what_was_sent(storage: str, doors: Doors
 
 
 def test_the_same_message_again_is_the_same_task(storage: str, doors: Doors) -> None:
-    body = {"agent": "echo", "message": message(raw(LARGE))}
+    said = message(raw(LARGE))
+    body = {"agent": "echo", "message": said}
     first = doors.send("POST", "/api/v1/tasks/", json=body)
     again = doors.send("POST", "/api/v1/tasks/", json=body)
     assert (first.status_code, again.status_code) == (201, 200)
     assert first.json()["id"] == again.json()["id"]
-    body["message"]["parts"] = [raw(OTHER)]
-    other = doors.send("POST", "/api/v1/tasks/", json=body)
+    changed = {"agent": "echo", "message": {**said, "parts": [raw(OTHER)]}}
+    other = doors.send("POST", "/api/v1/tasks/", json=changed)
     assert (other.status_code, "was used before" in other.text) == (400, True)
 
 
@@ -153,7 +154,12 @@ def test_an_address_in_a_message_leads_to_its_own_tasks_files_only(doors: Doors)
 
 
 def stored_message_of(task_id: str) -> Message:
-    return Message.FromString(bytes(TaskRequest.objects.get(task_id=task_id).message))
+    return parsed(TaskRequest.objects.get(task_id=task_id))
+
+
+def parsed(request: TaskRequest) -> Message:
+    message: Message = Message.FromString(bytes(request.message))
+    return message
 
 
 def test_a_storage_that_is_full_is_said_before_anything_is_accepted(

@@ -1,0 +1,177 @@
+"""``POST /api/v1/files/``: a file by itself, as it comes; and ``GET /api/v1/files/<id>/content``, by ranges."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from functools import partial
+from uuid import UUID
+
+from django.conf import settings
+from django.db import connection
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+
+from artifacts_app import blobs, uploads
+from artifacts_app.blobs import Stored
+from artifacts_app.models import Upload
+from artifacts_app.sniffing import contradiction
+from tasks_app.a2a import http
+from tasks_app.addresses import file_path
+from tasks_app.api.delivery import Content, Piece, answer
+from tasks_app.authentication import Caller, Forbidden, Unauthenticated, check_scopes
+from tasks_app.engine.core import in_storage_thread
+from tasks_app.media_types import is_media_type
+
+#: Of a process: each holds a connection to the database, of which its threads have ``A2A_WEB_POOL_SIZE``.
+AT_ONCE = 4
+#: A client that sends nothing for so long has gone, in seconds.
+SILENCE_S = 60.0
+#: So much is read before any of it is stored: the file shows by it what it is.
+START_BYTES = 4096
+FILENAME_MAX_CHARS = 256
+#: What a page of another origin may send without being asked for leave (Fetch, «CORS-safelisted request-header»).
+_SIMPLE = ("application/x-www-form-urlencoded", "multipart/form-data", "text/plain")
+_NAME = re.compile(r"[^\x00-\x1f\x7f/\\]+")
+_threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="upload")
+_room = asyncio.Semaphore(AT_ONCE)
+
+
+class _Refused(Exception):
+    """What the client hears: the status, the field, and what is wrong with it."""
+
+    def __init__(self, status: int, field: str, message: str) -> None:
+        super().__init__(message)
+        self.response = http.refused(status, f"{field}: {message}", {"field": field, "message": message})
+
+
+async def upload(request: Request) -> Response:
+    """201 and the file, durable by then. 413 for one that is too large, 415 for one that is not what it says it is."""
+    try:
+        caller = await http.caller(request)
+        check_scopes(caller, write=True)
+        filename, media_type = _filename(request), _media_type(request)
+        _check_length(request)
+        if _room.locked():
+            raise _Refused(429, "uploads", f"this server takes {AT_ONCE} at once; try again")
+        async with _room:
+            kept = await _stored(request, caller, filename, media_type)
+    except (Unauthenticated, Forbidden) as error:
+        return http.denied(error)
+    except _Refused as error:
+        return error.response
+    except ClientDisconnect:
+        return Response(status_code=400)
+    return JSONResponse(kept, status_code=201, headers={"Location": str(kept["url"])})
+
+
+async def content(request: Request) -> Response:
+    """The file's bytes, for its client; as an artifact's."""
+    try:
+        upload_id = UUID(request.path_params["upload_id"])
+        caller = await http.caller(request)
+        check_scopes(caller, write=False)
+        found = await in_storage_thread(uploads.of, upload_id, client_id=caller.client_id)
+    except (Unauthenticated, Forbidden) as error:
+        return http.denied(error)
+    except ValueError:
+        found = None
+    if found is None:
+        return http.refused(404, "no such file")
+    stored = blobs.of(found.blob)
+    piece = Piece(0, 0, 0, stored.size_bytes, stored)
+    etag = f'"{stored.sha256.hex()}"'
+    return answer(request, Content(found.id, found.filename or "file", found.media_type, etag, (piece,)))
+
+
+async def _stored(request: Request, caller: Caller, filename: str, media_type: str) -> dict[str, object]:
+    """What is said of the file, once it is stored."""
+    pieces = _pieces(request)
+    start = await anext(pieces, b"")
+    shown = contradiction(media_type, start[:START_BYTES])
+    if shown is not None:
+        raise _Refused(415, "Content-Type", f"says {media_type}, and the bytes are {shown}")
+    loop = asyncio.get_running_loop()
+
+    def coming() -> Iterator[bytes]:
+        """The same pieces, for the thread that stores them."""
+        yield start
+        while piece := asyncio.run_coroutine_threadsafe(_next(pieces), loop).result():
+            yield piece
+
+    about = {"client_id": caller.client_id, "filename": filename, "media_type": media_type}
+    try:
+        return await loop.run_in_executor(_threads, partial(_keep, coming(), about))
+    except blobs.TooLarge as error:
+        raise _Refused(413, "body", f"the limit is {error.limit_bytes} bytes") from error
+    except blobs.StorageFailed as error:
+        raise _Refused(503, "storage", f"{error}; nothing was accepted") from error
+
+
+def _keep(coming: Iterator[bytes], about: dict[str, object]) -> dict[str, object]:
+    try:
+        stored = blobs.put_stream(coming, limit_bytes=settings.A2A_MAX_FILE_BYTES)
+        return _as_dict(uploads.keep(stored, **about), stored)  # type: ignore[arg-type]
+    finally:
+        connection.close_if_unusable_or_obsolete()
+
+
+async def _pieces(request: Request) -> AsyncIterator[bytes]:
+    """The body, in pieces of a slice or so: each of them is a way to a thread and back."""
+    waiting: list[bytes] = []
+    size_bytes = 0
+    async for chunk in request.stream():
+        waiting.append(chunk)
+        size_bytes += len(chunk)
+        if size_bytes >= blobs.SLICE_BYTES:
+            yield b"".join(waiting)
+            waiting, size_bytes = [], 0
+    yield b"".join(waiting)
+
+
+async def _next(pieces: AsyncIterator[bytes]) -> bytes:
+    try:
+        async with asyncio.timeout(SILENCE_S):
+            return await anext(pieces, b"")
+    except TimeoutError:
+        raise _Refused(408, "body", f"nothing came for {SILENCE_S:.0f} s") from None
+
+
+def _filename(request: Request) -> str:
+    name = request.query_params.get("filename", "")
+    if name and (len(name) > FILENAME_MAX_CHARS or not _NAME.fullmatch(name)):
+        wanted = f"must be a name of at most {FILENAME_MAX_CHARS} characters, without slashes and control characters"
+        raise _Refused(400, "filename", wanted)
+    return name
+
+
+def _media_type(request: Request) -> str:
+    said = request.headers.get("content-type", "")
+    if not is_media_type(said):
+        raise _Refused(400, "Content-Type", "is required: the file's media type, such as application/dicom")
+    if said.partition(";")[0].strip().lower() in _SIMPLE and "authorization" not in request.headers:
+        # As for JSON: a page of another origin can send these without being asked for leave.
+        raise _Refused(415, "Content-Type", "without a key it must be none that a page can send: take another")
+    return said
+
+
+def _check_length(request: Request) -> None:
+    declared = http.whole_number(request.headers.get("content-length", "")) or 0
+    if declared > settings.A2A_MAX_FILE_BYTES:
+        raise _Refused(413, "body", f"the limit is {settings.A2A_MAX_FILE_BYTES} bytes")
+
+
+def _as_dict(kept: Upload, stored: Stored) -> dict[str, object]:
+    until = kept.created_at + timedelta(days=settings.A2A_KEEP_UPLOADS_DAYS)
+    return {
+        "id": str(kept.id),
+        "url": file_path(kept.id),
+        "filename": kept.filename,
+        "media_type": kept.media_type,
+        "size_bytes": stored.size_bytes,
+        "sha256": stored.sha256.hex(),
+        "expires_at": until.isoformat().replace("+00:00", "Z"),
+    }
