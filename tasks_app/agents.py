@@ -178,7 +178,11 @@ class AgentSpec:
     ``max_running`` and ``dispatch_rate_per_s`` bound what is let through at once and per second, over all workers; an
     operator's ``QueueControl`` goes before both. ``resources`` are what a task needs if it does not ask for others.
 
-    ``takes_urls``: a part may be a URL, which the handler fetches itself if it wants what is there; others are refused.
+    ``keep_days`` and ``keep_failed_days`` are how long its tasks are kept after their end, in place of the settings'
+    ``A2A_KEEP_DAYS`` and ``A2A_KEEP_FAILED_DAYS``; 0 keeps for ever.
+
+    ``takes_urls``: a part may be a URL, which the handler fetches if it wants what is there, by ``ctx.open``; others
+    are refused.
 
     ``replies`` is what a client gets for its message: the ``task``, or the one ``message`` that the handler returns, a
     text or an A2A Message (A2A 1.0, section 3.1.1). The task is there all the same.
@@ -211,6 +215,8 @@ class AgentSpec:
     dispatch_rate_per_s: float | None = None
     breaker: BreakerPolicy | None = None
     resources: Resources = field(default_factory=Resources)
+    keep_days: float | None = None
+    keep_failed_days: float | None = None
     takes_urls: bool = False
     replies: str = TASK
     _validator: Any = field(default=None, init=False, repr=False, compare=False)
@@ -233,6 +239,10 @@ class AgentSpec:
             value = getattr(self, name)
             if value is not None and not (value > 0 and math.isfinite(value)):
                 raise ValueError(f"agent '{self.name}': {name} must be more than 0")
+        for name in ("keep_days", "keep_failed_days"):
+            value = getattr(self, name)
+            if value is not None and not (value >= 0 and math.isfinite(value)):
+                raise ValueError(f"agent '{self.name}': {name} must be at least 0")
         if self.max_running is not None and self.max_running < 1:
             raise ValueError(f"agent '{self.name}': max_running must be at least 1")
         if self.replies not in (TASK, MESSAGE):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from uuid import UUID
 
@@ -10,7 +10,9 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from tasks_app import engine
+from artifacts_app import uploads
+from tasks_app import agents, engine
+from tasks_app.engine.prune import KeepS
 from tasks_app.models import Fire
 from tasks_app.status import TERMINAL, TaskStatus
 
@@ -26,23 +28,35 @@ def keep_s() -> dict[TaskStatus, float]:
     return {status: count * DAY_S for status, count in days.items() if count > 0}
 
 
+def own_keep_s() -> dict[str, dict[TaskStatus, float | None]]:
+    """The same for agents that say otherwise, of what they say; None for ever."""
+    found: dict[str, dict[TaskStatus, float | None]] = {}
+    for name, spec in agents.registered().items():
+        said = dict.fromkeys(TERMINAL, spec.keep_days) | {TaskStatus.FAILED: spec.keep_failed_days}
+        own = {status: days * DAY_S or None for status, days in said.items() if days is not None}
+        if own:
+            found[name] = own
+    return found
+
+
 def prune() -> int:
     """Deletes what is past its time, as much as one run may; how many tasks went. What is left goes next time."""
     _forget_fires()
-    kept, gone = keep_s(), 0
+    uploads.forget(timedelta(days=settings.A2A_KEEP_UPLOADS_DAYS))
+    kept, own, gone = keep_s(), own_keep_s(), 0
     write = _archive()
-    for _ in range(BATCHES_MAX if kept else 0):
-        pruned = _prune(kept, write)
+    for _ in range(BATCHES_MAX if kept or own else 0):
+        pruned = _prune(kept, own, write)
         gone += pruned
         if pruned < BATCH:
             break
     return gone
 
 
-def _prune(kept: dict[TaskStatus, float], write: Callable[[list[UUID]], None]) -> int:
+def _prune(kept: KeepS, own: Mapping[str, KeepS], write: Callable[[list[UUID]], None]) -> int:
     """Writes what is past its time to the archive, and deletes it, or neither; how many tasks."""
     with transaction.atomic():
-        task_ids = engine.run(engine.prunable, kept, limit=BATCH)
+        task_ids = engine.run(engine.prunable, kept, own=own, limit=BATCH)
         if task_ids:
             write(task_ids)
         engine.run(engine.delete, task_ids)

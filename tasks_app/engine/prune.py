@@ -3,18 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 from uuid import UUID
 
 from tasks_app.engine import batches
 from tasks_app.engine.core import Statement, Steps, transactional
-from tasks_app.status import TaskStatus
+from tasks_app.status import TERMINAL, TaskStatus
 
-# Served by task_ended_idx. Two sweeps at once take different tasks; a handler that still runs keeps its task, and a
-# batch that is not complete its tasks.
+#: How long what has ended is kept, by its state, in seconds.
+KeepS = Mapping[TaskStatus, float | None]
+
+# Served by task_agent_ended_idx, by which the agents are found too: what one keeps for long is not read for the others.
+# Two sweeps at once take different tasks; a handler that still runs keeps its task, a batch that is not complete all.
 PICK = """
-SELECT task.id FROM unnest(%(status)s::text[], %(age_s)s::float8[]) AS kept(status, age_s), LATERAL (
+WITH RECURSIVE known AS (
+    (SELECT agent FROM tasks_app_task WHERE completed_at IS NOT NULL ORDER BY agent LIMIT 1)
+    UNION ALL
+    SELECT (SELECT agent FROM tasks_app_task WHERE completed_at IS NOT NULL AND agent > known.agent
+            ORDER BY agent LIMIT 1)
+    FROM known WHERE known.agent IS NOT NULL
+), kept AS (
+    SELECT known.agent, state.status, CASE WHEN own.agent IS NULL THEN state.age_s ELSE own.age_s END AS age_s
+    FROM known CROSS JOIN unnest(%(status)s::text[], %(age_s)s::float8[]) AS state(status, age_s)
+    LEFT JOIN unnest(%(own_agent)s::text[], %(own_status)s::text[], %(own_age_s)s::float8[])
+              AS own(agent, status, age_s) ON own.agent = known.agent AND own.status = state.status
+    WHERE known.agent IS NOT NULL
+)
+SELECT task.id FROM kept, LATERAL (
     SELECT id FROM tasks_app_task
-    WHERE tasks_app_task.status = kept.status AND completed_at IS NOT NULL
+    WHERE tasks_app_task.agent = kept.agent AND tasks_app_task.status = kept.status AND completed_at IS NOT NULL
       AND completed_at < now() - kept.age_s * interval '1 second'
       AND NOT EXISTS (SELECT FROM tasks_app_taskattempt WHERE task_id = tasks_app_task.id AND released_at IS NULL)
       AND NOT EXISTS (SELECT FROM tasks_app_batch batch WHERE batch.id = batch_id AND batch.completed_at IS NULL)
@@ -58,19 +75,28 @@ DELETE FROM tasks_app_batch WHERE id IN (SELECT id FROM empty)
 
 
 @transactional
-def prune(keep_s: Mapping[TaskStatus, float], *, limit: int = 500) -> Steps[list[UUID]]:
+def prune(keep_s: KeepS, *, own: Mapping[str, KeepS] | None = None, limit: int = 500) -> Steps[list[UUID]]:
     """Deletes up to ``limit`` tasks that :func:`prunable` finds; their ids. A batch goes with its last task."""
-    task_ids = yield from prunable(keep_s, limit=limit)
+    task_ids = yield from prunable(keep_s, own=own, limit=limit)
     yield from delete(task_ids)
     return task_ids
 
 
-def prunable(keep_s: Mapping[TaskStatus, float], *, limit: int) -> Steps[list[UUID]]:
+def prunable(keep_s: KeepS, *, own: Mapping[str, KeepS] | None = None, limit: int) -> Steps[list[UUID]]:
     """Up to ``limit`` tasks that ended longer ago than ``keep_s`` of their state says, locked; their ids.
 
-    A state that is not named is kept for ever.
+    ``own`` is what holds for an agent instead, of the states that it names. What is None, or a state that neither
+    names, is kept for ever.
     """
-    params = {"status": [status.value for status in keep_s], "age_s": list(keep_s.values()), "limit": limit}
+    ours = [(agent, status.value, age_s) for agent, kept in (own or {}).items() for status, age_s in kept.items()]
+    params: dict[str, Any] = {
+        "status": [status.value for status in TERMINAL],
+        "age_s": [keep_s.get(status) for status in TERMINAL],
+        "own_agent": [agent for agent, _, _ in ours],
+        "own_status": [status for _, status, _ in ours],
+        "own_age_s": [age_s for _, _, age_s in ours],
+        "limit": limit,
+    }
     return [row[0] for row in (yield Statement(PICK, params))]
 
 

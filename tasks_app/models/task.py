@@ -137,6 +137,13 @@ class Task(models.Model):
             ),
             models.Index("input_expires_at", name="task_input_expiry_idx", condition=Q(input_expires_at__isnull=False)),
             models.Index("status", "completed_at", name="task_ended_idx", condition=Q(completed_at__isnull=False)),
+            models.Index(
+                "agent",
+                "status",
+                "completed_at",
+                name="task_agent_ended_idx",
+                condition=Q(completed_at__isnull=False),
+            ),
             models.Index("client", F("id").desc(), name="task_client_newest_idx"),
             # For ListTasks: a client's tasks of an agent and a state, what changed last first (A2A 1.0, section 3.1.4).
             models.Index("client", "agent", "status", F("status_at").desc(), F("id").desc(), name="task_list_idx"),

@@ -11,7 +11,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from artifacts_app.models import Artifact, ArtifactChunk
-from tasks_app import engine, retention
+from tasks_app import agents, engine, retention
 from tasks_app.engine import Created
 from tasks_app.models import Checkpoint, Client, Outcome, Task, TaskAttempt, TaskEvent, TaskRequest
 from tasks_app.policies import Resources
@@ -188,6 +188,39 @@ def test_the_sweep_keeps_what_the_settings_say(factory: Factory, settings: Any) 
     assert Task.objects.get().id == failed
     settings.A2A_KEEP_FAILED_DAYS = 39
     assert (retention.prune(), retention.prune()) == (1, 0)
+
+
+@pytest.mark.django_db
+def test_an_agent_may_keep_its_tasks_for_longer_or_shorter(factory: Factory, settings: Any) -> None:
+    settings.A2A_KEEP_DAYS = settings.A2A_KEEP_FAILED_DAYS = 30
+    keeps = {
+        "keeps-all": {"keep_days": 0, "keep_failed_days": 0},
+        "keeps-long": {"keep_days": 100},
+        "keeps-short": {"keep_days": 5, "keep_failed_days": 50},
+    }
+    for name, said in keeps.items():
+        agents.agent(name, lane="io", description="Ends.", **said)(print)
+    ended = {}
+    for name in ("echo", *keeps):
+        for days in (10, 40):
+            for status in (TaskStatus.COMPLETED, TaskStatus.FAILED):
+                outcome = Outcome.COMPLETED if status == TaskStatus.COMPLETED else Outcome.FAILED
+                task_id = factory.finished(engine.Finish(status=status, outcome=outcome), agent=name)
+                ended_days_ago(task_id, days)
+                ended[task_id] = (name, days, status)
+    try:
+        retention.prune()
+    finally:
+        for name in keeps:
+            agents._registry.pop(name)
+    gone = {ended[task_id] for task_id in ended.keys() - set(Task.objects.values_list("id", flat=True))}
+    assert gone == {
+        ("echo", 40, TaskStatus.COMPLETED),
+        ("echo", 40, TaskStatus.FAILED),
+        ("keeps-long", 40, TaskStatus.FAILED),
+        ("keeps-short", 10, TaskStatus.COMPLETED),
+        ("keeps-short", 40, TaskStatus.COMPLETED),
+    }
 
 
 @pytest.mark.django_db(transaction=True)
