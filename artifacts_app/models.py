@@ -96,7 +96,7 @@ class Upload(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid_utils.compat.uuid7, editable=False)
     #: The client. No foreign key: this app knows nothing of clients.
-    client_id = models.BigIntegerField()
+    client_id = models.BigIntegerField(db_index=True)
     blob = models.ForeignKey(Blob, on_delete=models.PROTECT, related_name="uploads")
     filename = models.CharField(max_length=256, blank=True)
     media_type = models.CharField(max_length=128)

@@ -83,6 +83,15 @@ class Caller:
     submit_rate_per_s: float | None = None
     max_queued: int | None = None
     scopes: frozenset[str] | None = None
+    #: How many bytes of files its client may bring before it has as many as it may.
+    storage_left_bytes: int | None = None
+
+    @classmethod
+    def of(cls, client: Client, scopes: frozenset[str] | None = None) -> Caller:
+        """Who speaks for this client."""
+        limit = client.max_storage_bytes
+        left_bytes = None if limit is None else max(0, limit - client.stored_bytes)
+        return cls(client.pk, client.name, client.submit_rate_per_s, client.max_queued, scopes, left_bytes)
 
     @property
     def is_authenticated(self) -> bool:
@@ -122,7 +131,7 @@ def identify(headers: Mapping[str, str], peer: str | None) -> Caller:
         log.warning("refused a request from %s: %s", peer, error)
         raise
     client = found.client
-    caller = Caller(client.pk, client.name, client.submit_rate_per_s, client.max_queued, found.scopes)
+    caller = Caller.of(client, found.scopes)
     if len(_known) > 10_000:
         _known.clear()
     for_s = REMEMBER_S if found.left_s is None else min(REMEMBER_S, found.left_s)

@@ -158,14 +158,14 @@ class Filling:
             if made.repeated:
                 raise invalid("message.messageId", f"was used before, for task {made.task_id}")
         except A2AError as error:
-            if isinstance(error, ResourceExhaustedError):
-                self._limit = error
             self._refuse(_place(item), error)
         else:
             self.tasks.append(Accepted(item.id, item.agent, item.lane, item.priority, item.client_id))
             self.created.append(made)
 
     def _refuse(self, index: int, error: A2AError) -> None:
+        if isinstance(error, ResourceExhaustedError):
+            self._limit = error
         (wrong,) = violations(error)
         self._wrong[index] = ("" if wrong["field"] == "body" else wrong["field"], wrong["message"])
 

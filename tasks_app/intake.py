@@ -28,6 +28,8 @@ from tasks_app.push.values import NewPush
 
 #: What a client is told to wait where nobody can say when one of its tasks will start, in seconds.
 QUEUE_RETRY_S = 5.0
+#: The same where it has as many files as it may: they are counted once in so long.
+STORAGE_RETRY_S = 60.0
 
 
 def agent_named(name: Any, *, path: str = "agent") -> AgentSpec:
@@ -81,6 +83,7 @@ def new_task(
     known = set(message.reference_task_ids)
     message.reference_task_ids.extend(str(needed) for needed in options.depends_on if str(needed) not in known)
     _check_content(spec, message)
+    _check_storage(caller, message)
     _check_parameters(spec, options, f"{options_path}parameters")
     needs = _needs(spec, options, f"{options_path}resources")
     texts = {"metadata": metadata}
@@ -139,6 +142,7 @@ def follow_up(
         raise invalid(f"message.metadata.{extension.URI}", "the options of a task are those of its first message")
     ask_for(skill, caller=caller, spec=spec, message=message, path=f"message.metadata.{extension.URI}.skill")
     _check_content(spec, message)
+    _check_storage(caller, message)
     return FollowUp(
         task_id=task_id(message.task_id),
         client_id=caller.client_id,
@@ -191,6 +195,20 @@ def ask_for(skill: str, *, caller: Caller, spec: AgentSpec, message: Message, pa
     except agents.UnknownSkill as error:
         raise invalid(path, str(error)) from error
     extension.put_skill(message, skill)
+
+
+def _check_storage(caller: Caller, message: Message) -> None:
+    if caller.storage_left_bytes is None:
+        return
+    brought = sum(len(part.raw) for part in message.parts)
+    if brought > caller.storage_left_bytes:
+        raise over_quota(caller)
+
+
+def over_quota(caller: Caller) -> ResourceExhaustedError:
+    """What a client hears that brings more files than it has room for."""
+    left = f"there is room for {caller.storage_left_bytes} bytes more of your files"
+    return ResourceExhaustedError("max_storage_bytes", left, retry_after_s=STORAGE_RETRY_S)
 
 
 def _check_content(spec: AgentSpec, message: Message) -> None:

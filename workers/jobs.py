@@ -11,7 +11,7 @@ from celery import shared_task
 from django.db import Error, connection
 
 from artifacts_app import collector
-from tasks_app import engine, retention
+from tasks_app import engine, quota, retention
 from tasks_app.agents import AgentError, Snooze, TurnEnd
 from tasks_app.dispatch.loop import sweep
 from tasks_app.dispatch.queues import JOB_NAMES
@@ -57,10 +57,11 @@ def rescue() -> int:
 
 @shared_task(name="a2a.prune")
 def prune() -> int:
-    """Beat's sweep over what ended long ago; how many tasks it deleted. Then over what nothing names any more."""
+    """Beat's sweep over what ended long ago, contents that nothing names, and quotas; how many tasks it deleted."""
     with _reconnecting():
         pruned = retention.prune()
         collector.collect()
+        quota.count()
         return pruned
 
 

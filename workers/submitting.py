@@ -28,7 +28,7 @@ def batch(claim: Claim, body: dict[str, Any], *, key: str) -> UUID:
         raise ValueError(f"ctx.batch: {error}") from error
     try:
         owner = Client.objects.get(name=claim.client)
-        caller = Caller(owner.pk, owner.name, owner.submit_rate_per_s, owner.max_queued)
+        caller = Caller.of(owner)
         return batches.make(batches.asked(body, key=key), caller).batch_id
     except ResourceExhaustedError as error:
         raise AgentError(

@@ -25,7 +25,7 @@ class Migration(migrations.Migration):
                         default=uuid_utils.compat.uuid7, editable=False, primary_key=True, serialize=False
                     ),
                 ),
-                ("client_id", models.BigIntegerField()),
+                ("client_id", models.BigIntegerField(db_index=True)),
                 ("filename", models.CharField(blank=True, max_length=256)),
                 ("media_type", models.CharField(max_length=128)),
                 ("created_at", models.DateTimeField(db_index=True)),

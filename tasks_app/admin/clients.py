@@ -33,7 +33,9 @@ LIMITS = {
     "max_running": "How many of its tasks may be dispatched and running at once. Empty: as many as there are slots.",
     "max_queued": "How many of its tasks may wait; a submit beyond it is refused with 429. Empty: no limit.",
     "submit_rate_per_s": "Submits per second; beyond it 429 with Retry-After. Empty: no limit.",
+    "max_storage_bytes": "How many bytes its files and artifacts may have; then it brings no more. Empty: no limit.",
 }
+STANDING = ("standing", "waiting", "running", "stored")
 NOT_REVOKED = Q(api_keys__revoked_at=None, api_keys__id__isnull=False)
 
 
@@ -64,10 +66,10 @@ class ClientAdmin(Admin):
 
     def get_fields(self, request: HttpRequest, obj: Client | None = None) -> tuple[str, ...]:
         own = ("name", "is_active", *IDENTITY, *LIMITS)
-        return own if obj is None else (*own, "standing", "waiting", "running")
+        return own if obj is None else (*own, *STANDING)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Client | None = None) -> tuple[str, ...]:
-        return () if obj is None else ("standing", "waiting", "running")
+        return () if obj is None else STANDING
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         field = super().formfield_for_dbfield(db_field, request, **kwargs)
@@ -113,6 +115,11 @@ class ClientAdmin(Admin):
         said = 'The webhook secret of {}, shown this once; copy it now: <code class="a2a-secret">{}</code>'
         messages.warning(request, format_html(said, client.name, text))
         return redirect(back)
+
+    @admin.display(description="stored")
+    def stored(self, client: Client) -> str:
+        """Counted by the sweep, of a client with a limit only."""
+        return "-" if client.max_storage_bytes is None else looks.size(client.stored_bytes)
 
     def _switch(
         self, request: HttpRequest, object_id: str, verb: str, did: str, switch: Callable[[Scope, str], bool], note: str

@@ -24,6 +24,7 @@ from tasks_app.addresses import file_path
 from tasks_app.api.delivery import Content, Piece, answer
 from tasks_app.authentication import Caller, Forbidden, Unauthenticated, check_scopes
 from tasks_app.engine.core import in_storage_thread
+from tasks_app.intake import over_quota
 from tasks_app.media_types import is_media_type
 
 #: Of a process: each holds a connection to the database, of which its threads have ``A2A_WEB_POOL_SIZE``.
@@ -54,7 +55,7 @@ async def upload(request: Request) -> Response:
         caller = await http.caller(request)
         check_scopes(caller, write=True)
         filename, media_type = _filename(request), _media_type(request)
-        _check_length(request)
+        _check_length(request, caller)
         if _room.locked():
             raise _Refused(429, "uploads", f"this server takes {AT_ONCE} at once; try again")
         async with _room:
@@ -103,17 +104,21 @@ async def _stored(request: Request, caller: Caller, filename: str, media_type: s
             yield piece
 
     about = {"client_id": caller.client_id, "filename": filename, "media_type": media_type}
+    left_bytes = settings.A2A_MAX_FILE_BYTES if caller.storage_left_bytes is None else caller.storage_left_bytes
+    limit_bytes = min(left_bytes, settings.A2A_MAX_FILE_BYTES)
     try:
-        return await loop.run_in_executor(_threads, partial(_keep, coming(), about))
+        return await loop.run_in_executor(_threads, partial(_keep, coming(), about, limit_bytes))
     except blobs.TooLarge as error:
+        if error.limit_bytes < settings.A2A_MAX_FILE_BYTES:
+            raise _Refused(429, "max_storage_bytes", over_quota(caller).message) from error
         raise _Refused(413, "body", f"the limit is {error.limit_bytes} bytes") from error
     except blobs.StorageFailed as error:
         raise _Refused(503, "storage", f"{error}; nothing was accepted") from error
 
 
-def _keep(coming: Iterator[bytes], about: dict[str, object]) -> dict[str, object]:
+def _keep(coming: Iterator[bytes], about: dict[str, object], limit_bytes: int) -> dict[str, object]:
     try:
-        stored = blobs.put_stream(coming, limit_bytes=settings.A2A_MAX_FILE_BYTES)
+        stored = blobs.put_stream(coming, limit_bytes=limit_bytes)
         return _as_dict(uploads.keep(stored, **about), stored)  # type: ignore[arg-type]
     finally:
         connection.close_if_unusable_or_obsolete()
@@ -158,8 +163,10 @@ def _media_type(request: Request) -> str:
     return said
 
 
-def _check_length(request: Request) -> None:
+def _check_length(request: Request, caller: Caller) -> None:
     declared = http.whole_number(request.headers.get("content-length", "")) or 0
+    if caller.storage_left_bytes is not None and declared > caller.storage_left_bytes:
+        raise _Refused(429, "max_storage_bytes", over_quota(caller).message)
     if declared > settings.A2A_MAX_FILE_BYTES:
         raise _Refused(413, "body", f"the limit is {settings.A2A_MAX_FILE_BYTES} bytes")
 

@@ -78,7 +78,7 @@ def _submit(out: OutputWrapper, options: Options) -> int:
         known = ", ".join(Client.objects.order_by("name").values_list("name", flat=True))
         out.write(f"no client '{options['client']}'; there are: {known or 'none'}")
         return NOTHING
-    caller = Caller(client.pk, client.name, client.submit_rate_per_s, client.max_queued)
+    caller = Caller.of(client)
     try:
         items = Items(options["file"])
         request = batches.asked({**items.head, "tasks": items}, key=options["key"], digest=items.digest)

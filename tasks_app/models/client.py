@@ -30,6 +30,10 @@ class Client(models.Model):
     max_queued = models.PositiveIntegerField(null=True, blank=True)
     #: Submits per second, averaged over a minute; beyond it 429 with Retry-After.
     submit_rate_per_s = models.FloatField(null=True, blank=True)
+    #: How many bytes its files and artifacts may have together; beyond it 429 for what brings more files.
+    max_storage_bytes = models.PositiveBigIntegerField(null=True, blank=True)
+    #: How many they had when the sweep last looked; of a client with a limit only.
+    stored_bytes = models.BigIntegerField(default=0, db_default=0, editable=False)
     #: Set by an operator: nothing of it is admitted until it is null again.
     paused_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)

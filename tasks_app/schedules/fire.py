@@ -20,7 +20,7 @@ from uuid import UUID
 from django.db import connection, transaction
 from django.db.models import QuerySet
 
-from tasks_app import control, engine, intake, metrics
+from tasks_app import control, engine, filing, intake, metrics
 from tasks_app.a2a.errors import A2AError, ResourceExhaustedError
 from tasks_app.authentication import Caller
 from tasks_app.database import OUTAGES
@@ -202,8 +202,8 @@ def _start(schedule: Schedule, instant: datetime, *, is_manual: bool = False) ->
 def _make(schedule: Schedule, instant: datetime, *, is_manual: bool = False) -> UUID:
     """The task of an instant. Raises A2AError where it is refused."""
     owner = schedule.client
-    caller = Caller(owner.pk, owner.name, owner.submit_rate_per_s, owner.max_queued)
-    item = _item(schedule, instant, caller, is_manual=is_manual)
+    caller = Caller.of(owner)
+    item = filing.filed(_item(schedule, instant, caller, is_manual=is_manual))
     with transaction.atomic():
         verb = engine.create if item.max_queued is None else engine.create_within
         (created,) = engine.run(verb, [item])

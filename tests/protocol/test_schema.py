@@ -33,6 +33,7 @@ def test_every_call_is_there_with_the_errors_it_gives(schema: dict[str, Any]) ->
     tasks, batches, schedules = "/api/v1/tasks/", "/api/v1/batches/", "/api/v1/schedules/"
     artifact = "/api/v1/artifacts/{id}/"
     assert {call: set(what["responses"]) for call, what in calls.items()} == {
+        ("get", "/api/v1/artifacts/"): {"200", "400"},
         ("get", artifact): {"200", "404"},
         ("get", f"{artifact}url/"): {"200", "400", "404"},
         ("get", batches): {"200", "400"},

@@ -18,7 +18,7 @@ from pytest_django import Settings
 
 from artifacts_app import collector, uploads
 from artifacts_app.models import Blob, MessageFile, Upload
-from tasks_app import retention
+from tasks_app import authentication, quota, retention
 from tasks_app.agents import agent
 from tasks_app.api import uploads as door
 from tasks_app.models import Client
@@ -121,7 +121,7 @@ def test_a_file_is_its_clients_alone(doors: Doors) -> None:
 
 def test_what_is_named_outlives_the_upload(doors: Doors, settings: Settings) -> None:
     named, alone = sent(doors), sent(doors, b"alone" * 50_000)
-    body = {"agent": "echo", "message": message({"url": named["url"]})}
+    body = {"agent": "reads-io", "message": message({"url": named["url"]})}
     assert doors.send("POST", "/api/v1/tasks/", json=body).status_code == 201
     Upload.objects.update(created_at=timezone.now() - timedelta(days=2))
     retention.prune()
@@ -134,10 +134,56 @@ def test_what_is_named_outlives_the_upload(doors: Doors, settings: Settings) -> 
     assert doors.send("POST", "/api/v1/tasks/", json=body).status_code == 200, "the same message again"
 
 
+def test_a_file_that_the_agent_does_not_take_is_refused(doors: Doors) -> None:
+    body = {"agent": "echo", "message": message({"url": sent(doors)["url"]})}
+    reply = doors.send("POST", "/api/v1/tasks/", json=body)
+    assert (reply.status_code, reply.json()["errors"][0]["field"]) == (415, "message.parts[0].mediaType")
+
+
 def test_only_old_files_are_forgotten(doors: Doors) -> None:
     sent(doors)
     assert uploads.forget(timedelta(days=1)) == 0
     assert Upload.objects.count() == 1
+
+
+def test_a_client_brings_no_more_files_than_it_has_room_for(doors: Doors, settings: Settings) -> None:
+    client = Client.objects.get_or_create(name="local")[0]
+    Client.objects.update(max_storage_bytes=len(LARGE) + 100_000)
+    first = sent(doors)
+    body = {"agent": "reads-io", "message": message({"url": first["url"]})}
+    assert doors.send("POST", "/api/v1/tasks/", json=body).status_code == 201
+    quota.count()
+    client.refresh_from_db()
+    assert client.stored_bytes == 2 * len(LARGE), "the task's own, and the one that was sent"
+    authentication.forget()
+    file = {"raw": "AAAA"}
+    for path, options in (
+        (FILES, {"content": b"x", "headers": DICOM}),
+        ("/api/v1/tasks/", {"json": {"agent": "echo", "message": message(file)}}),
+        ("/api/v1/batches/", {"json": {"tasks": [{"agent": "echo", "message": message(file)}]}}),
+    ):
+        reply = doors.send("POST", path, **options)
+        assert (reply.status_code, reply.json()["errors"][0]["field"]) == (429, "max_storage_bytes"), reply.text
+    refused = doors.send(
+        "POST", "/a2a/echo/message:send", json={"message": message(file)}, headers={"A2A-Version": "1.0"}
+    )
+    assert (refused.status_code, "room for 0 bytes more" in refused.text) == (429, True)
+    text = {"agent": "echo", "message": message({"text": "no file"})}
+    assert doors.send("POST", "/api/v1/tasks/", json=text).status_code == 201
+    Upload.objects.all().delete()
+    quota.count()
+    authentication.forget()
+    assert doors.send("POST", FILES, content=b"x" * 100_001, headers=DICOM).status_code == 429
+
+    async def parts() -> AsyncIterator[bytes]:
+        for _ in range(3):
+            yield b"x" * 50_000
+
+    async def ask(url: httpx.AsyncClient) -> httpx.Response:
+        return await url.post(FILES, content=parts(), headers=DICOM)
+
+    assert doors.ask(ask).status_code == 429
+    assert doors.send("POST", FILES, content=b"x" * 100_000, headers=DICOM).status_code == 201
 
 
 @pytest.mark.parametrize(
