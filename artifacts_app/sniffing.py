@@ -16,6 +16,7 @@ START_BYTES = 4096
 
 #: What says nothing, so that nothing contradicts it: most are the unknown types of WHATWG MIME Sniffing, section 7.
 _NO_CLAIM = frozenset({"", "*/*", "application/octet-stream", "application/unknown", "binary/octet-stream"})
+_NOTHING_SHOWN = ("text/plain", "application/octet-stream")
 #: By family: its names, and how all of it begins, with what readers let pass: junk before a PDF, DICOM without its
 #: preamble (PS3.10, 7.1), an MP4 without its first box, an encrypted Office document, which is in a compound file.
 _SIGNED = {
@@ -92,6 +93,12 @@ def contradiction(declared: str, start: bytes) -> str | None:
     if family is None or family == _family(shown or "") or re.match(_SIGNED[family][1], start, re.DOTALL):
         return None
     return shown or ("text/plain" if _decodes(start) else "application/octet-stream")
+
+
+def plainly_other(declared: str, start: bytes) -> str | None:
+    """As :func:`contradiction`, where the bytes show what they are, and not where they only lack a signature."""
+    shown = contradiction(declared, start)
+    return None if shown in _NOTHING_SHOWN else shown
 
 
 def _family(media_type: str) -> str | None:

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 from a2a.types import Message
 from django.conf import settings
 
-from artifacts_app.sniffing import START_BYTES, contradiction
+from artifacts_app.sniffing import START_BYTES, plainly_other
 from tasks_app import addresses, agents
 from tasks_app.a2a import extension, parse
 from tasks_app.a2a.errors import (
@@ -219,9 +219,9 @@ def _check_content(spec: AgentSpec, message: Message) -> None:
         if not spec.accepts(part.media_type):
             modes = ", ".join(spec.input_modes)
             raise unsupported_content(f"{field}.mediaType", f"'{part.media_type[:100]}' is none of {modes}")
-        shown = contradiction(part.media_type, part.raw[:START_BYTES]) if part.WhichOneof("content") == "raw" else None
         # What shows nothing at all is for the handler to look at.
-        if shown not in (None, "text/plain", "application/octet-stream"):
+        shown = plainly_other(part.media_type, part.raw[:START_BYTES]) if part.WhichOneof("content") == "raw" else None
+        if shown is not None:
             raise unsupported_content(f"{field}.mediaType", f"says {part.media_type[:100]}, and the bytes are {shown}")
 
 

@@ -10,12 +10,12 @@ from uuid import UUID
 
 from django.conf import settings
 
+from artifacts_app.blobs import Stored
 from artifacts_app.models import BLOB, CURRENT, SIZE, STORED
 from tasks_app.addresses import content_url
 from tasks_app.engine import files
-from tasks_app.engine.artifacts import content_of
 from tasks_app.engine.claim import decoded
-from tasks_app.engine.core import Statement, Steps
+from tasks_app.engine.core import Contents, Statement, Steps
 from tasks_app.models.event import IS_SAID
 from tasks_app.status import Priority, TaskStatus
 
@@ -402,13 +402,10 @@ def _place(row: tuple[Any, ...]) -> PlaceRecord:
 
 def _part(row: tuple[Any, ...]) -> Steps[PartRecord]:
     kind, media_type, filename, metadata, artifact_id, content, *stored = row
-    if content is None and stored[3] > settings.A2A_MAX_ARTIFACT_BYTES:
-        # No message could hold it: it stands in it as the address of its content.
+    if content is None and stored[3] <= settings.A2A_MAX_ARTIFACT_BYTES:
+        content = (yield Contents([Stored(*stored)], or_none=True))[0][0]
+    if content is None:
+        # No message could hold it, or it cannot be had now: a stream goes on all the same.
         kind, content = "url", content_url(artifact_id).encode()
-    return PartRecord(
-        kind=kind,
-        media_type=media_type,
-        filename=filename,
-        content=(yield from content_of(content, stored)),
-        metadata=decoded(metadata),
-    )
+    about = {"kind": kind, "media_type": media_type, "filename": filename}
+    return PartRecord(**about, content=bytes(content), metadata=decoded(metadata))

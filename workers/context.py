@@ -17,7 +17,7 @@ from django.conf import settings
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.struct_pb2 import Struct
 
-from artifacts_app.sniffing import START_BYTES, contradiction
+from artifacts_app.sniffing import START_BYTES, plainly_other
 from tasks_app.a2a.extension import skill_of
 from tasks_app.agents import AgentError, AuthRequired, InputRequired
 from tasks_app.engine import ArtifactRecord, CheckpointRecord, Chunk, Claim, Note, Record, files
@@ -365,7 +365,7 @@ def chunk(content: Any, media_type: str | None, filename: str, *, kind: str = ""
     if isinstance(content, bytes):
         kind, data, default = "raw", content, "application/octet-stream"
         # Its type is what it shows, whatever it is said to be.
-        media_type = contradiction(media_type or "", content[:START_BYTES]) or media_type
+        media_type = plainly_other(media_type or "", content[:START_BYTES]) or media_type
     elif isinstance(content, str) and kind != "data":
         kind, data, default = "text", content.encode(), "text/plain"
     else:
@@ -383,7 +383,7 @@ def file_chunk(path: Path, media_type: str | None, filename: str | None) -> Chun
     named = path.name if filename is None else filename
     guessed = media_type or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
     with path.open("rb") as file:
-        guessed = contradiction(guessed, file.read(START_BYTES)) or guessed
+        guessed = plainly_other(guessed, file.read(START_BYTES)) or guessed
     _check_texts(filename=named)
     _check_media_type(guessed)
     stored = storing.put_file(path, limit_bytes=settings.A2A_MAX_FILE_BYTES)

@@ -153,20 +153,13 @@ def sums(items: Sequence[Write]) -> Steps[Sums]:
     begun = [chain[0].append or chain[0].kept_generation is not None for _, chain in whole]
     for nth, content, *stored in (yield Statement(BEFORE, params)) if any(begun) else ():
         if begun[nth - 1]:
-            made[nth - 1].update((yield from content_of(content, stored)))
+            made[nth - 1].update(content if content is not None else (yield Contents([Stored(*stored)]))[0][0])
     for (_, chain), one in zip(whole, made, strict=True):
         for chunk in (chunk for record in chain for chunk in record.chunks):
             one.update((yield Contents([chunk.stored]))[0][0] if chunk.stored else chunk.content)
     return {
         (item.attempt_id, chain[0].artifact_id): one.digest() for (item, chain), one in zip(whole, made, strict=True)
     }
-
-
-def content_of(content: bytes | None, stored: Sequence[Any]) -> Steps[bytes]:
-    """A part's content from its row: its column, or what :data:`STORED` says."""
-    if content is not None:
-        return bytes(content)
-    return bytes((yield Contents([Stored(*stored)]))[0][0])
 
 
 _ARTIFACT = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import time
 from collections.abc import Callable, Generator, Sequence
@@ -33,11 +34,16 @@ class Statement(NamedTuple):
 
 
 class Contents(NamedTuple):
-    """Contents that stand in a storage: of each it is answered with a row of its bytes, in order."""
+    """Contents that stand in a storage: of each it is answered with a row of its bytes, in order.
+
+    Raises OSError for what the storage has lost or cannot give; ``or_none``: the row holds None.
+    """
 
     stored: Sequence[Stored]
+    or_none: bool = False
 
 
+log = logging.getLogger(__name__)
 #: A verb under way: yields statements, receives each one's rows, returns the verb's result.
 Steps = Generator[Statement | Contents, list[Row], T]
 
@@ -106,7 +112,17 @@ def _then_let_go(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) ->
 
 
 def _loaded(contents: Contents) -> list[Row]:
-    return [(blobs.load(each),) for each in contents.stored]
+    return [(_content(each, or_none=contents.or_none),) for each in contents.stored]
+
+
+def _content(stored: Stored, *, or_none: bool) -> bytes | None:
+    try:
+        return blobs.load(stored)
+    except OSError as error:
+        if not or_none:
+            raise
+        log.error("a content cannot be read: %s", error)
+        return None
 
 
 def transactional(verb: Callable[P, Steps[T]]) -> Callable[P, Steps[T]]:

@@ -77,9 +77,10 @@ def bound(named_by: Sequence[tuple[UUID, Sequence[UUID]]]) -> dict[str, list[Any
 def filled(
     said: Sequence[tuple[UUID, Sequence[bytes]]], *, for_handler: bool = False
 ) -> Steps[list[tuple[bytes, ...]]]:
-    """The messages of each task as their client said them. Raises OSError for bytes that the storage has lost.
+    """The messages of each task as their client said them.
 
-    A file that no message could hold stands in it as its client's address of it; ``for_handler`` as ours.
+    A file that no message could hold, or whose bytes cannot be had, stands in it as its client's address of it.
+    ``for_handler``: the first as ours; the second raises OSError.
     """
     task_ids = [task_id for task_id, messages in said if any(map(are_in, messages))]
     found: dict[UUID, dict[UUID, Stored]] = {}
@@ -92,6 +93,16 @@ def filled(
             whole.append((yield from _filled(each, found[task_id], for_handler)) if task_id in found else each)
         done.append(tuple(whole))
     return done
+
+
+def as_said(message: Message) -> Message:
+    """A copy of a handler's message for those who know nothing of our addresses: with its client's in their place."""
+    copied: Message = Message.FromString(message.SerializeToString())
+    for part in copied.parts:
+        where = addressed(part)
+        if where is not None:
+            part.url = where.said
+    return copied
 
 
 def stored_of(task_id: UUID) -> Steps[dict[UUID, Stored]]:
@@ -107,8 +118,11 @@ def _filled(said: bytes, files: Mapping[UUID, Stored], for_handler: bool) -> Ste
         where = addressed(part)
         if where is None or where.blob_id not in files:
             continue
+        content = None
         if where.size_bytes <= settings.A2A_MAX_ARTIFACT_BYTES:
-            part.raw = (yield Contents([files[where.blob_id]]))[0][0]
+            content = (yield Contents([files[where.blob_id]], or_none=not for_handler))[0][0]
+        if content is not None:
+            part.raw = content
         elif not for_handler:
             part.url = where.said
     return bytes(message.SerializeToString(deterministic=True))

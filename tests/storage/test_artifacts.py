@@ -18,6 +18,7 @@ from tasks_app.engine import ArtifactRecord, Chunk
 from tasks_app.models import Task
 from tasks_app.status import TaskStatus
 from tests.factory import Factory, completed
+from tests.protocol.bindings import BINDINGS
 from tests.protocol.doors import Doors
 from tests.s3 import FakeS3
 from tests.storage.conftest import use
@@ -136,3 +137,18 @@ def test_an_address_of_what_is_elsewhere_is_ours(doors: Doors, local: Factory) -
     url = doors.send("GET", f"/api/v1/artifacts/{artifact_id}/url/").json()["url"]
     assert f"/api/v1/artifacts/{artifact_id}/content?token=" in url
     assert doors.send("GET", url).content == LARGE
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_the_storage_has_lost_stops_no_stream_and_no_list(doors: Doors, local: Factory) -> None:
+    lost = _with(local, LARGE)
+    artifact_id = Artifact.objects.get(task_id=lost).id
+    storages["database"].delete(str(Blob.objects.get().id))
+    url = f"/api/v1/artifacts/{artifact_id}/content"
+    for binding in BINDINGS.values():
+        task = binding(doors).call("GetTask", {"id": str(lost)})
+        assert task["artifacts"][0]["parts"][0]["url"] == url
+    events = engine.run(reads.events, lost, after=0, limit=100)
+    assert [part.content for event in events for part in event.parts] == [url.encode()]
+    with pytest.raises(OSError, match="holds no piece"):
+        doors.send("GET", url)

@@ -35,6 +35,7 @@ from a2a.utils.errors import (
 
 from tasks_app.a2a import extension
 from tasks_app.agents import AgentError
+from tasks_app.engine import files
 from workers.adapters import lookups
 from workers.adapters.failures import is_passing, told
 from workers.adapters.lookups import Fate
@@ -129,7 +130,7 @@ class _Turn:
 
     def _message(self) -> Message:
         """The client's, as one of ours to the remote: its options are ours, but for those that the remote knows."""
-        message: Message = Message.FromString(self._ctx.message.SerializeToString())
+        message = files.as_said(self._ctx.message)
         message.message_id, message.context_id = self._sent.message_id(self._ctx), self._sent.context(self._ctx)
         message.task_id = self._sent.task_id
         del message.reference_task_ids[:]

@@ -26,6 +26,7 @@ from a2a.utils.errors import A2A_ERROR_REASONS, A2AError, InternalError, Invalid
 from django.conf import settings
 
 from tasks_app.agents import AgentError, Cancelled
+from tasks_app.engine import files
 from workers.adapters import lookups
 from workers.adapters.relay import End, Relay, settle
 from workers.adapters.stopping import done_within, stopped
@@ -171,7 +172,7 @@ class _Named(User):
 
 async def _request(ctx: Context) -> RequestContext:
     """What the SDK's server would give the executor. A task that is new has, as there, no current task."""
-    task_id, message = str(ctx.task_id), Message.FromString(ctx.message.SerializeToString())
+    task_id, message = str(ctx.task_id), files.as_said(ctx.message)
     references = list(message.reference_task_ids)
     configuration = SendMessageConfiguration(accepted_output_modes=ctx.accepted_output_modes)
     request = SendMessageRequest(message=message, configuration=configuration)
