@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from benchmarks import a2a, batch, burst, drain, latency, memory, priority, resources, scale, streams
+from benchmarks import a2a, batch, burst, download, drain, latency, memory, priority, resources, scale, streams
 from stack import ensure_services
 
 
@@ -27,6 +27,7 @@ BENCHMARKS = {
     "a2a": Benchmark(a2a.main, "2.5 min"),
     "streams": Benchmark(streams.main, "1 min"),
     "batch": Benchmark(batch.main, "2 min"),
+    "download": Benchmark(download.main, "1 min"),
     "drain": Benchmark(drain.main, "3 min"),
     "latency": Benchmark(latency.main, "2 min"),
     "priority": Benchmark(priority.main, "1.5 min"),
