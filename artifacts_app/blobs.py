@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import io
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, BinaryIO
 from uuid import UUID
 
 from django.conf import settings
@@ -21,9 +21,10 @@ from django.core.files.storage import Storage, storages
 from django.core.files.storage.handler import InvalidStorageError
 from django.db import IntegrityError, connection, transaction
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from artifacts_app import sealing
-from artifacts_app.models import Blob
+from artifacts_app.models import Blob, BlobRemoval
 from artifacts_app.storage.options import S3, kind
 
 #: What was put and is not named after so long is collected. Longer than anything that puts takes to name it.
@@ -76,7 +77,12 @@ def is_inline(size_bytes: int) -> bool:
 def put(content: bytes) -> Stored:
     """Stores the content, unless the same is there. Raises :class:`StorageFailed`."""
     sha256 = hashlib.sha256(content).digest()
-    return _touched(sha256) or put_stream([content])
+    known = _touched(sha256)
+    if known is None:
+        return put_stream([content])
+    if not is_there(known):
+        _heal(known, [content])
+    return known
 
 
 def put_stream(content: Iterable[bytes], *, limit_bytes: int | None = None) -> Stored:
@@ -84,9 +90,7 @@ def put_stream(content: Iterable[bytes], *, limit_bytes: int | None = None) -> S
 
     Raises :class:`StorageFailed`, :class:`TooLarge`, or what the content raises.
     """
-    place = settings.A2A_ARTIFACT_STORAGE[0]
-    # What is in S3, S3 seals.
-    key_id = "" if kind(place) == S3 else sealing.key_id()
+    place, key_id = _where()
     blob = Blob.objects.create(storage=place, key_id=key_id, collect_at=Now() + GRACE)
     coming = _Coming(content, blob, limit_bytes)
     try:
@@ -116,9 +120,11 @@ def read(stored: Stored, wanted: range | None = None) -> Generator[bytes, None, 
             yield piece
 
 
-def opened(stored: Stored) -> io.BufferedReader:
-    """The content as a file that can be read from any place. Raises OSError as :func:`read`."""
-    return io.BufferedReader(_File(stored), SLICE_BYTES)
+def opened(stored: Stored, *, on_thread: Callable[[Callable[[range], bytes]], Callable[[range], bytes]]) -> BinaryIO:
+    """The content as a file that can be read from any place, each slice by what ``on_thread`` makes of the function
+    that reads it. Raises OSError as :func:`read`.
+    """
+    return io.BufferedReader(_File(stored, on_thread(lambda wanted: b"".join(read(stored, wanted)))), SLICE_BYTES)
 
 
 def load(stored: Stored) -> bytes:
@@ -142,21 +148,51 @@ def storage_of(place: str) -> Storage:
         raise StorageFailed(f"a blob stands in '{place}', which A2A_ARTIFACT_STORAGE does not name") from None
 
 
-def _save(blob: Blob, coming: _Coming) -> None:
-    pieces: Iterator[bytes] = iter(coming)
-    if blob.key_id:
-        pieces = sealing.sealed(pieces, blob.id)
-    storage, name = storage_of(blob.storage), str(blob.id)
+def is_there(stored: Stored) -> bool:
+    """Whether the storage has as many bytes of it as it should. Raises OSError where it cannot say."""
     try:
-        storage.save(name, File(io.BufferedReader(_Reader(pieces), SLICE_BYTES), name))
-        saved_bytes = storage.size(name)
+        return storage_of(stored.storage).size(stored.name) == _bytes_at_rest(stored.size_bytes, stored.key_id)
+    except FileNotFoundError:
+        return False
+
+
+def _where() -> tuple[str, str]:
+    """Where contents go now, and what tells the key that seals them. What is in S3, S3 seals."""
+    place = settings.A2A_ARTIFACT_STORAGE[0]
+    return place, "" if kind(place) == S3 else sealing.key_id()
+
+
+def _save(blob: Blob, coming: _Coming) -> None:
+    try:
+        _write(blob, iter(coming))
+        saved_bytes = storage_of(blob.storage).size(str(blob.id))
     except OSError as error:
         if coming.failure is not None:
             raise coming.failure from None
         raise StorageFailed(f"the storage failed: {error}") from error
-    wanted_bytes = sealing.sealed_bytes(coming.size_bytes) if blob.key_id else coming.size_bytes
+    wanted_bytes = _bytes_at_rest(coming.size_bytes, blob.key_id)
     if saved_bytes != wanted_bytes:
         raise StorageFailed(f"the storage holds {saved_bytes} of {wanted_bytes} bytes that it saved")
+
+
+def _write(blob: Blob | Stored, pieces: Iterator[bytes]) -> None:
+    if blob.key_id:
+        pieces = sealing.sealed(pieces, blob.id)
+    name = str(blob.id)
+    storage_of(blob.storage).save(name, File(io.BufferedReader(_Reader(pieces), SLICE_BYTES), name))
+
+
+def _heal(lost: Stored, content: Iterable[bytes]) -> None:
+    """Puts the bytes of a blob back that its storage has lost: all that name it have them again."""
+    try:
+        storage_of(lost.storage).delete(lost.name)
+        _write(lost, iter(content))
+    except OSError as error:
+        raise StorageFailed(f"the storage failed: {error}") from error
+
+
+def _bytes_at_rest(size_bytes: int, key_id: str) -> int:
+    return sealing.sealed_bytes(size_bytes) if key_id else size_bytes
 
 
 def _finished(blob: Blob, coming: _Coming) -> Stored:
@@ -176,18 +212,23 @@ def _finished(blob: Blob, coming: _Coming) -> Stored:
             if stored:
                 return Stored(blob.id, blob.storage, blob.key_id, coming.size_bytes, sha256)
     if known is None:
+        BlobRemoval.objects.get_or_create(id=blob.id, storage=blob.storage, defaults={"created_at": timezone.now()})
         raise StorageFailed(f"blob {blob.id} was collected while it was written")
+    if not is_there(known):
+        _heal(known, read(Stored(blob.id, blob.storage, blob.key_id, coming.size_bytes)))
     _abandon(blob)
     return known
 
 
 def _touched(sha256: bytes) -> Stored | None:
-    """The blob with this content, if it is there; it is not collected for another while."""
+    """The blob with this content where contents go now, if there is one; it is not collected for another while."""
+    place, key_id = _where()
     with connection.cursor() as cursor:
         cursor.execute(
             """UPDATE artifacts_app_blob SET collect_at = now() + make_interval(secs => %s)
-               WHERE sha256 = %s AND stored_at IS NOT NULL RETURNING id, storage, key_id, size_bytes""",
-            [GRACE.total_seconds(), sha256],
+               WHERE sha256 = %s AND storage = %s AND key_id = %s AND stored_at IS NOT NULL
+               RETURNING id, storage, key_id, size_bytes""",
+            [GRACE.total_seconds(), sha256, place, key_id],
         )
         row = cursor.fetchone()
     if row is None:
@@ -235,8 +276,9 @@ class _Coming:
 class _File(io.RawIOBase):
     """Reads a range for whatever it is asked for."""
 
-    def __init__(self, stored: Stored) -> None:
+    def __init__(self, stored: Stored, slice_of: Callable[[range], bytes]) -> None:
         self._stored = stored
+        self._slice_of = slice_of
         self._at = 0
 
     def readable(self) -> bool:
@@ -254,9 +296,9 @@ class _File(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         wanted = range(self._at, min(self._stored.size_bytes, self._at + len(buffer)))
-        for piece in read(self._stored, wanted):
-            buffer[self._at - wanted.start : self._at - wanted.start + len(piece)] = piece
-            self._at += len(piece)
+        if wanted:
+            buffer[: len(wanted)] = self._slice_of(wanted)
+            self._at = wanted.stop
         return len(wanted)
 
 

@@ -7,7 +7,8 @@ meanwhile stays. Its bytes go after it, by their name, which no other blob ever 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
@@ -20,7 +21,6 @@ from django.db.models.functions import Now
 from artifacts_app import blobs
 from artifacts_app.blobs import storage_of
 from artifacts_app.models import ArtifactChunk, Blob, BlobRemoval, MessageFile, Upload
-from artifacts_app.sealing import sealed_bytes
 
 log = logging.getLogger(__name__)
 #: At most so many at a time, and so many times in a run.
@@ -36,15 +36,22 @@ ORDER BY collect_at LIMIT %(limit)s
 """
 # Only as it was seen: whoever takes away what names it meanwhile sets the time anew.
 SETTLE = f"""
-UPDATE artifacts_app_blob blob SET collect_at = NULL
-FROM unnest(%(id)s::uuid[], %(collect_at)s::timestamptz[]) AS seen(id, collect_at)
-WHERE blob.id = seen.id AND blob.collect_at = seen.collect_at AND blob.stored_at IS NOT NULL AND {_NAMED}
+WITH locked AS (
+    SELECT blob.id FROM artifacts_app_blob blob
+    JOIN unnest(%(id)s::uuid[], %(collect_at)s::timestamptz[]) AS seen(id, collect_at)
+      ON blob.id = seen.id AND blob.collect_at = seen.collect_at
+    ORDER BY blob.id FOR NO KEY UPDATE OF blob
+)
+UPDATE artifacts_app_blob blob SET collect_at = NULL FROM locked
+WHERE blob.id = locked.id AND blob.stored_at IS NOT NULL AND {_NAMED}
 """  # noqa: S608 (only constants are put in)
 REMOVE = f"""
-WITH gone AS (
-    DELETE FROM artifacts_app_blob blob
-    WHERE id = ANY(%(id)s::uuid[]) AND collect_at <= statement_timestamp() AND NOT {_NAMED}
-    RETURNING id, storage
+WITH locked AS (
+    SELECT id FROM artifacts_app_blob
+    WHERE id = ANY(%(id)s::uuid[]) AND collect_at <= statement_timestamp() ORDER BY id FOR UPDATE
+), gone AS (
+    DELETE FROM artifacts_app_blob blob USING locked WHERE blob.id = locked.id AND NOT {_NAMED}
+    RETURNING blob.id, blob.storage
 )
 INSERT INTO artifacts_app_blobremoval (id, storage, created_at) SELECT id, storage, now() FROM gone
 """  # noqa: S608
@@ -77,7 +84,7 @@ def collect() -> int:
             _remove([blob_id for blob_id, _ in seen])
         if len(seen) < BATCH:
             break
-    return sum(map(_delete, BlobRemoval.objects.order_by("created_at")[: BATCH * BATCHES_MAX]))
+    return sum(map(_delete_at, settings.A2A_ARTIFACT_STORAGE))
 
 
 def verify(*, delete: bool = False) -> Report:
@@ -86,17 +93,18 @@ def verify(*, delete: bool = False) -> Report:
     Names are listed before rows are read, and a row is there before its bytes: what is written meanwhile has one.
     """
     report = Report()
-    listed = {place: storage_of(place).listdir("")[1] for place in settings.A2A_ARTIFACT_STORAGE}
+    listed = {place: list(_ours(storage_of(place).listdir("")[1])) for place in settings.A2A_ARTIFACT_STORAGE}
+    # Whatever place their rows name: a folder may be written in two ways.
+    known = {*Blob.objects.values_list("id", flat=True), *BlobRemoval.objects.values_list("id", flat=True)}
     for place, names in listed.items():
-        known = set(map(str, _ids(place)))
-        gone = [name for name in names if name not in known and storage_of(place).exists(name)]
+        gone = [name for name in names if UUID(name) not in known and storage_of(place).exists(name)]
         report.without_row += [(place, name) for name in gone]
         for name in gone if delete else ():
             storage_of(place).delete(name)
     for blob in Blob.objects.filter(stored_at__isnull=False).iterator():
         report.blobs += 1
         report.size_bytes += blob.size_bytes or 0
-        if not _is_there(blob):
+        if not blobs.is_there(blobs.of(blob)):
             report.without_bytes.append(blob.id)
     return report
 
@@ -126,24 +134,22 @@ def _remove(blob_ids: list[UUID]) -> None:
                 _remove(half)
 
 
-def _delete(removal: BlobRemoval) -> bool:
-    try:
-        storage_of(removal.storage).delete(str(removal.id))
-    except OSError as error:
-        log.warning("the bytes of blob %s cannot be deleted: %s", removal.id, error)
-        return False
-    return bool(BlobRemoval.objects.filter(id=removal.id).delete()[0])
+def _delete_at(place: str) -> int:
+    """Deletes what is to go from a storage, up to the first that it cannot; how many went."""
+    gone = 0
+    for removal in BlobRemoval.objects.filter(storage=place).order_by("created_at")[: BATCH * BATCHES_MAX]:
+        try:
+            storage_of(place).delete(str(removal.id))
+        except OSError as error:
+            log.warning("nothing can be deleted from %s: %s", place, error)
+            break
+        gone += BlobRemoval.objects.filter(id=removal.id).delete()[0]
+    return gone
 
 
-def _ids(place: str) -> Iterable[UUID]:
-    yield from Blob.objects.filter(storage=place).values_list("id", flat=True)
-    yield from BlobRemoval.objects.filter(storage=place).values_list("id", flat=True)
-
-
-def _is_there(blob: Blob) -> bool:
-    stored = blobs.of(blob)
-    wanted_bytes = sealed_bytes(stored.size_bytes) if stored.key_id else stored.size_bytes
-    try:
-        return storage_of(stored.storage).size(stored.name) == wanted_bytes
-    except OSError:
-        return False
+def _ours(names: Iterable[str]) -> Iterator[str]:
+    """Those that may be of blobs: other files of a folder are none of ours."""
+    for name in names:
+        with suppress(ValueError):
+            if str(UUID(name)) == name:
+                yield name

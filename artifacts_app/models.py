@@ -43,7 +43,9 @@ class Blob(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["sha256"], name="blob_once", condition=models.Q(stored_at__isnull=False)),
+            models.UniqueConstraint(
+                fields=["sha256", "storage", "key_id"], name="blob_once", condition=models.Q(stored_at__isnull=False)
+            ),
             models.CheckConstraint(
                 name="blob_known_when_stored",
                 condition=models.Q(stored_at=None) | models.Q(sha256__isnull=False, size_bytes__isnull=False),

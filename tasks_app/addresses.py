@@ -6,9 +6,14 @@ import re
 from uuid import UUID
 
 from django.conf import settings
+from django.http.request import validate_host
 
 _FILES = "/api/v1/files/"
-_FILE = re.compile(rf"(?:https?://[^/?#]+)?{_FILES}([0-9a-f]{{8}}(?:-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}})/content")
+_FILE = re.compile(
+    rf"(?:https?://(?P<host>\[[0-9a-f:.]+\]|[^/?#:@]+)(?::\d+)?)?"
+    rf"{_FILES}(?P<id>[0-9a-f]{{8}}(?:-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}})/content",
+    re.IGNORECASE,
+)
 
 
 def content_path(artifact_id: UUID) -> str:
@@ -22,9 +27,11 @@ def file_path(upload_id: UUID) -> str:
 
 
 def uploaded(url: str) -> UUID | None:
-    """The file whose content has this address, with or without the server's own before it."""
+    """The file whose content has this address, with or without a name of this server's before it."""
     found = _FILE.fullmatch(url)
-    return UUID(found[1]) if found else None
+    if found is None or (found["host"] and not validate_host(found["host"].lower(), settings.ALLOWED_HOSTS)):
+        return None
+    return UUID(found["id"])
 
 
 def may_name_upload(message: bytes) -> bool:

@@ -20,6 +20,7 @@ from google.protobuf.json_format import MessageToDict
 
 from artifacts_app.models import Artifact
 from tasks_app.api.serializers import ArtifactSerializer, AttemptSerializer, TaskSerializer
+from tasks_app.engine import files
 from tasks_app.models import EventKind, Task, TaskAttempt, TaskEvent
 
 #: Stands before the alias of one of the settings' ``STORAGES``.
@@ -89,7 +90,7 @@ def records(task_ids: Sequence[UUID]) -> list[Record]:
     made = [
         {
             **TaskSerializer(task).data,
-            "message": MessageToDict(Message.FromString(bytes(task.request.message))),
+            "message": MessageToDict(files.as_said(Message.FromString(bytes(task.request.message)))),
             "events": [_event(event) for event in events.get(task.id, [])],
             "attempts": [dict(AttemptSerializer(attempt).data) for attempt in attempts.get(task.id, [])],
             "artifacts": [_artifact(artifact) for artifact in artifacts.get(task.id, [])],
@@ -130,5 +131,5 @@ def _event(event: TaskEvent) -> Record:
     elif event.kind == EventKind.CHECKPOINT:
         made["checkpoint"] = payload.decode()
     elif payload:
-        made["message"] = MessageToDict(Message.FromString(payload))
+        made["message"] = MessageToDict(files.as_said(Message.FromString(payload)))
     return made

@@ -11,6 +11,7 @@ import uuid_utils.compat
 from django.db import transaction
 from django.db.utils import DataError, IntegrityError
 
+from artifacts_app.blobs import Stored
 from tasks_app import engine, filing, intake, reads
 from tasks_app.a2a.errors import A2AError, InvalidParamsError, ResourceExhaustedError, invalid, violations
 from tasks_app.authentication import Caller, Forbidden
@@ -45,13 +46,22 @@ class Filling:
     """Stores items as tasks of a batch, within the caller's transaction; ``atomic``: not after one that is wrong."""
 
     def __init__(
-        self, batch_id: UUID, items: Collection[Any], caller: Caller, *, defaults: dict[str, Any], atomic: bool
+        self,
+        batch_id: UUID,
+        items: Collection[Any],
+        caller: Caller,
+        *,
+        defaults: dict[str, Any],
+        atomic: bool,
+        put: Mapping[bytes, Stored],
     ) -> None:
         self._batch_id = batch_id
         self._items = items
         self._caller = caller
         self._defaults = defaults
         self._atomic = atomic
+        #: Files of the items that are stored already, by their SHA-256.
+        self._put = put
         #: Made before, so that one can need another.
         self._ids = [uuid_utils.compat.uuid7() for _ in items]
         self._owned = set(self._ids)
@@ -114,7 +124,7 @@ class Filling:
         if unknown:
             self._owned |= engine.run(reads.owned, unknown, client_id=self._caller.client_id)
             intake.check_needs(task.depends_on, self._owned, path="depends_on")
-        return filing.filed(replace(task, id=self._ids[index], batch_id=self._batch_id, batch_index=index))
+        return filing.filed(replace(task, id=self._ids[index], batch_id=self._batch_id, batch_index=index), self._put)
 
     def _needed(self, index: int, number: int, value: Any) -> Any:
         """The id of a task that is named by its place, which must be before: so none can need itself in the end."""

@@ -14,7 +14,8 @@ from a2a.types import TaskPushNotificationConfig
 from asgiref.sync import async_to_sync
 from django.db import transaction
 
-from tasks_app import engine, metrics, throttle
+from artifacts_app.blobs import Stored
+from tasks_app import engine, filing, metrics, throttle
 from tasks_app.a2a import parse
 from tasks_app.a2a.errors import invalid
 from tasks_app.authentication import Caller
@@ -134,7 +135,8 @@ def make(request: BatchRequest, caller: Caller) -> Made:
     if known is not None:
         return _known(known)
     throttle.check(caller, len(request.items))
-    return core.retried(lambda: _made(new, request, caller))
+    put = filing.put_all(request.items)
+    return core.retried(lambda: _made(new, request, caller, put))
 
 
 def tallies(found: Sequence[Batch]) -> dict[UUID, Tally]:
@@ -146,8 +148,8 @@ def tallies(found: Sequence[Batch]) -> dict[UUID, Tally]:
     return known
 
 
-def _made(new: NewBatch, request: BatchRequest, caller: Caller) -> Made:
-    filling = Filling(new.id, request.items, caller, defaults=request.defaults, atomic=request.atomic)
+def _made(new: NewBatch, request: BatchRequest, caller: Caller, put: Mapping[bytes, Stored]) -> Made:
+    filling = Filling(new.id, request.items, caller, defaults=request.defaults, atomic=request.atomic, put=put)
     with transaction.atomic():
         opened = engine.run(engine.open_batch, new)
         if opened.batch_id != new.id or opened.conflict:

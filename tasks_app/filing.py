@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from a2a.types import Message, Part
 from django.db import connection
 
 from artifacts_app import blobs, uploads
+from artifacts_app.blobs import Stored
+from artifacts_app.sniffing import START_BYTES, plainly_other
 from tasks_app import addresses, agents
 from tasks_app.a2a.errors import ResourceExhaustedError, invalid, unsupported_content
+from tasks_app.a2a.parse import is_base64
 from tasks_app.engine import FollowUp, NewTask, files
 from tasks_app.engine.core import on_storage_thread
 from tasks_app.models import InboxMessage, TaskRequest
@@ -26,8 +31,8 @@ def is_heavy(item: NewTask | FollowUp) -> bool:
     return not blobs.is_inline(len(item.message)) or addresses.may_name_upload(item.message)
 
 
-def filed(item: T) -> T:
-    """The same message, with addresses of ours in place of its files.
+def filed(item: T, put_before: Mapping[bytes, Stored] | None = None) -> T:
+    """The same message, with addresses of ours in place of its files; ``put_before`` are some by their SHA-256.
 
     Raises ResourceExhaustedError where the storage fails, InvalidParamsError for a file that its client has not sent,
     ContentTypeNotSupportedError for one that the agent does not take.
@@ -35,24 +40,55 @@ def filed(item: T) -> T:
     if not is_heavy(item):
         return item
     message = Message.FromString(item.message)
-    moved = [_put(part) or _named(part, f"message.parts[{nth}]", item) for nth, part in enumerate(message.parts)]
+    moved = [
+        _put(part, put_before or {}) or _named(part, f"message.parts[{nth}]", item)
+        for nth, part in enumerate(message.parts)
+    ]
     if not any(moved):
         return item
-    said_sha256 = hashlib.sha256(item.message).digest()
-    return replace(item, message=message.SerializeToString(deterministic=True), said_sha256=said_sha256)
+    return replace(item, message=message.SerializeToString(deterministic=True), said_digest=item.digest())
 
 
-def _put(part: Part) -> bool:
+def put_all(items: Iterable[Any]) -> dict[bytes, Stored]:
+    """The files of what shall be submitted, by their SHA-256, put before the transaction that accepts it.
+
+    Takes items as JSON, and leaves out what is wrong with them. Raises ResourceExhaustedError where the storage fails.
+    """
+    found: dict[bytes, Stored] = {}
+    for item in items:
+        for content in _raw_parts(item):
+            sha256 = hashlib.sha256(content).digest()
+            if sha256 not in found:
+                found[sha256] = _stored(content)
+    return found
+
+
+def _raw_parts(item: Any) -> Iterator[bytes]:
+    message = item.get("message") if isinstance(item, Mapping) else None
+    parts = message.get("parts") if isinstance(message, Mapping) else None
+    for part in parts if isinstance(parts, list) else ():
+        raw = part.get("raw") if isinstance(part, Mapping) else None
+        # Four characters for three bytes; what is shorter stays in its row.
+        if isinstance(raw, str) and not blobs.is_inline(len(raw) * 3 // 4) and is_base64(raw):
+            yield base64.urlsafe_b64decode(raw.replace("+", "-").replace("/", "_") + "=" * (-len(raw) % 4))
+
+
+def _put(part: Part, put_before: Mapping[bytes, Stored]) -> bool:
     """Moves what is in the part to a storage, if it is large."""
     if part.WhichOneof("content") != "raw" or blobs.is_inline(len(part.raw)):
         return False
+    known = put_before.get(hashlib.sha256(part.raw).digest()) if put_before else None
+    part.url = files.address(known or _stored(part.raw))
+    return True
+
+
+def _stored(content: bytes) -> Stored:
     # Rows of blobs are committed before their bytes are written, whatever transaction the caller is in.
     put = on_storage_thread(blobs.put) if connection.in_atomic_block else blobs.put
     try:
-        part.url = files.address(put(part.raw))
+        return put(content)
     except blobs.StorageFailed as error:
         raise ResourceExhaustedError("storage", f"{error}; nothing was accepted", retry_after_s=RETRY_S) from error
-    return True
 
 
 def _named(part: Part, path: str, item: NewTask | FollowUp) -> bool:
@@ -70,7 +106,11 @@ def _named(part: Part, path: str, item: NewTask | FollowUp) -> bool:
     if spec is not None and not spec.accepts(part.media_type):
         modes = ", ".join(spec.input_modes)
         raise unsupported_content(f"{path}.mediaType", f"'{part.media_type}' is none of {modes}")
-    part.url = files.address(blobs.of(upload.blob), said=part.url)
+    stored = blobs.of(upload.blob)
+    shown = plainly_other(part.media_type, b"".join(blobs.read(stored, range(min(START_BYTES, stored.size_bytes)))))
+    if shown is not None:
+        raise unsupported_content(f"{path}.mediaType", f"says {part.media_type[:100]}, and the bytes are {shown}")
+    part.url = files.address(stored, said=part.url)
     part.filename = part.filename or upload.filename
     return True
 

@@ -181,7 +181,7 @@ def _messages(rows: Sequence[tuple[Any, ...]], limit: int) -> Steps[dict[UUID, t
     for task_id, payload in (yield Statement(SAID, {"task_id": list(found), "limit": limit})):
         found[task_id].append(bytes(payload))
     shown = [(task_id, said[-limit:]) for task_id, said in found.items()]
-    return dict(zip(found, (yield from files.filled(shown)), strict=True))
+    return dict(zip(found, (yield from files.filled(shown, budget_bytes=ARTIFACTS_MAX_BYTES)), strict=True))
 
 
 def _total(asked: Query, params: dict[str, Any]) -> Steps[int]:

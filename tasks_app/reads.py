@@ -36,6 +36,8 @@ class PartRecord:
     filename: str
     content: bytes
     metadata: dict[str, Any] | None = None
+    #: Of its own content, also where an address stands in its place.
+    size_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -318,9 +320,13 @@ def events_of(cursors: Sequence[Cursor], *, limit: int = EVENTS_MAX) -> Steps[li
         params = {"task_id": [task_id for task_id, _ in carrying], "generation": [number for _, number in carrying]}
         for chunk in (yield Statement(CHUNKS, params)):
             parts.setdefault((chunk[0], chunk[1]), []).append((yield from _part(chunk[2:])))
-    payloads = yield from files.filled([(row[1], () if row[6] is None else (bytes(row[6]),)) for row in rows])
+    # What a client says stands in events of their own.
+    said = [row for row in rows if row[3] == "message" and row[8] == 0]
+    filled = yield from files.filled([(row[1], (bytes(row[6]),)) for row in said])
+    payloads = {(row[1], row[2]): each[0] for row, each in zip(said, filled, strict=True)}
     found: list[list[EventRecord]] = [[] for _ in cursors]
-    for row, payload in zip(rows, payloads, strict=True):
+    for row in rows:
+        payload = payloads.get((row[1], row[2]), None if row[6] is None else bytes(row[6]))
         found[row[0] - 1].append(_event(row[1:], payload, tuple(parts.get((row[1], row[2]), ()))))
     return found
 
@@ -368,14 +374,14 @@ def latest(task_ids: Sequence[UUID]) -> Steps[dict[UUID, int]]:
     return dict((yield Statement(LATEST, {"task_id": list(task_ids)})))
 
 
-def _event(row: tuple[Any, ...], payload: tuple[bytes, ...], parts: tuple[PartRecord, ...]) -> EventRecord:
+def _event(row: tuple[Any, ...], payload: bytes | None, parts: tuple[PartRecord, ...]) -> EventRecord:
     return EventRecord(
         task_id=row[0],
         generation=row[1],
         kind=row[2],
         status=TaskStatus(row[3]),
         progress=row[4],
-        payload=payload[0] if payload else None,
+        payload=payload,
         error=decoded(row[6]),
         attempt=row[7],
         created_at=row[8],
@@ -408,4 +414,5 @@ def _part(row: tuple[Any, ...]) -> Steps[PartRecord]:
         # No message could hold it, or it cannot be had now: a stream goes on all the same.
         kind, content = "url", content_url(artifact_id).encode()
     about = {"kind": kind, "media_type": media_type, "filename": filename}
-    return PartRecord(**about, content=bytes(content), metadata=decoded(metadata))
+    size_bytes = stored[3] if stored[0] else len(content)
+    return PartRecord(**about, content=bytes(content), metadata=decoded(metadata), size_bytes=size_bytes)

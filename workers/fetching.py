@@ -14,7 +14,7 @@ import httpcore
 import httpx
 from django.conf import settings
 
-from artifacts_app.sniffing import START_BYTES, contradiction
+from artifacts_app.sniffing import START_BYTES, plainly_other
 from tasks_app.agents import AgentError
 from tasks_app.push.guard import Forbidden, Guard, resolve, rule
 from workers.webhook import CONNECT_S, GuardedBackend
@@ -41,7 +41,7 @@ def fetch(url: str, into: Path, *, media_type: str = "") -> Path:
     """
     try:
         asyncio.run(_within(url, into, media_type))
-    except (_Refused, Forbidden, httpcore.UnsupportedProtocol, httpx.InvalidURL) as error:
+    except (_Refused, Forbidden, httpcore.UnsupportedProtocol, httpx.InvalidURL, ValueError) as error:
         again = isinstance(error, _Refused) and error.again
         raise AgentError(f"the file cannot be fetched: {error}", code="fetch_failed", retryable=again) from error
     except TimeoutError as error:
@@ -110,6 +110,6 @@ async def _write(response: httpcore.Response, into: Path, media_type: str) -> No
                 raise _Refused(f"it has more than {limit} bytes")
             start += piece[: START_BYTES - len(start)]
             file.write(piece)
-    shown = contradiction(media_type, start)
+    shown = plainly_other(media_type, start)
     if shown is not None:
         raise _Refused(f"it is said to be {media_type}, and its bytes are {shown}")

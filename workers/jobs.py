@@ -59,10 +59,11 @@ def rescue() -> int:
 def prune() -> int:
     """Beat's sweep over what ended long ago, contents that nothing names, and quotas; how many tasks it deleted."""
     with _reconnecting():
-        pruned = retention.prune()
-        collector.collect()
-        quota.count()
-        return pruned
+        try:
+            return retention.prune()
+        finally:
+            collector.collect()
+            quota.count()
 
 
 @shared_task(name="a2a.push")

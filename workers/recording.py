@@ -80,9 +80,9 @@ class _Gathered:
         """What cannot be stored never can be written: the attempt ends with why."""
         try:
             yield
-        except (AgentError, OSError) as error:
-            self.refused = error
-            raise
+        except OSError as error:
+            self.refused, self._unsure = storing.failure(error), None
+            raise self.refused from error
 
     def _failed(self, item: Write, error: Exception) -> None:
         """After a write that raised: what was refused never can be written; all else may have been, and is repeated."""
@@ -160,11 +160,14 @@ class CpuRecorder(_Gathered):
         return self._send(self._take(finish))
 
     def _send(self, item: Write) -> Written:
+        # Before anything that may raise: what is not stored goes again.
+        self._unsure = None if item.finish else item
         with self._storing():
             item = storing.lightened(item)
         self._unsure = None if item.finish else item
         try:
-            written = persist(engine.write, [item])[0]
+            with self._storing():
+                written = persist(engine.write, [item])[0]
         except Exception as error:  # also a limit of the handler's, which may come while it waits for the database
             self._failed(item, error)
             raise
@@ -288,12 +291,14 @@ class IoRecorder(_Gathered):
             return await self._send(self._take(finish))
 
     async def _send(self, item: Write) -> Written:
+        self._unsure = None if item.finish else item
         if storing.is_heavy(item):
             with self._storing():
                 item = await in_storage_thread(storing.lightened, item)
-        self._unsure = None if item.finish else item
+            self._unsure = None if item.finish else item
         try:
-            written = await self._loop.write(item)
+            with self._storing():
+                written = await self._loop.write(item)
         except Exception as error:
             self._failed(item, error)
             raise

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from io import BytesIO
@@ -16,6 +15,7 @@ from artifacts_app import blobs
 from artifacts_app.blobs import StorageFailed, Stored
 from tasks_app.agents import AgentError
 from tasks_app.engine import ArtifactRecord, Chunk, Claim, Record, Write, files
+from tasks_app.engine.core import on_storage_thread
 from workers.persist import patiently, persist
 
 
@@ -27,7 +27,7 @@ def is_heavy(item: Write) -> bool:
 def lightened(item: Write) -> Write:
     """The same write, with what stands elsewhere put there. Waits for the storage.
 
-    Raises AgentError to be tried again where the storage fails, OSError where it is the handler's own limit.
+    Raises OSError where the storage fails: see :func:`failure`.
     """
     return replace(item, records=tuple(map(_lightened, item.records))) if is_heavy(item) else item
 
@@ -64,7 +64,7 @@ def opened(claim: Claim, part: Part) -> BinaryIO:
     stored = persist(files.stored_of, claim.task_id).get(where.blob_id)
     if stored is None:
         raise ValueError("part: it is of no message of this task")
-    return blobs.opened(stored)
+    return blobs.opened(stored, on_thread=on_storage_thread)
 
 
 def put_file(path: Path, *, limit_bytes: int) -> Stored:
@@ -75,7 +75,10 @@ def put_file(path: Path, *, limit_bytes: int) -> Stored:
             return blobs.put_stream(iter(partial(file.read, blobs.SLICE_BYTES), b""), limit_bytes=limit_bytes)
 
     try:
-        return _stored(put)
+        # On a thread with a connection that is kept, and outside of whatever transaction the handler is in.
+        return patiently(on_storage_thread(put))
+    except StorageFailed as error:
+        raise failure(error) from error
     except blobs.TooLarge as error:
         raise AgentError(f"the artifact is too large: {error}", code="artifact_too_large") from error
 
@@ -87,16 +90,15 @@ def _lightened(record: Record) -> Record:
 
 
 def _put(chunk: Chunk) -> Chunk:
-    return replace(chunk, content=b"", stored=_stored(partial(blobs.put, chunk.content)))
+    return replace(chunk, content=b"", stored=patiently(blobs.put, chunk.content))
 
 
-def _stored(put: Callable[[], Stored]) -> Stored:
-    try:
-        return patiently(put)
-    except StorageFailed as error:
-        if isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EFBIG:
-            raise error.__cause__ from None
-        raise AgentError(f"the result cannot be stored: {error}", code="storage_failed", retryable=True) from error
+def failure(error: OSError) -> Exception:
+    """How an attempt ends whose result cannot be stored: tried again, but where its own limit of files is reached."""
+    cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
+    if cause.errno == errno.EFBIG:
+        return cause
+    return AgentError(f"the result cannot be stored: {error}", code="storage_failed", retryable=True)
 
 
 def _goes(chunk: Chunk) -> bool:

@@ -37,7 +37,9 @@ class Migration(migrations.Migration):
                 ],
                 "constraints": [
                     models.UniqueConstraint(
-                        condition=models.Q(("stored_at__isnull", False)), fields=("sha256",), name="blob_once"
+                        condition=models.Q(("stored_at__isnull", False)),
+                        fields=("sha256", "storage", "key_id"),
+                        name="blob_once",
                     ),
                     models.CheckConstraint(
                         condition=models.Q(

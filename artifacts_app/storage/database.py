@@ -53,7 +53,7 @@ class DatabaseStorage(Storage):
         return int(found)
 
     def listdir(self, path: str) -> tuple[list[str], list[str]]:
-        return [], list(BlobPiece.objects.filter(number=0).values_list("name", flat=True))
+        return [], list(BlobPiece.objects.values_list("name", flat=True).distinct())
 
 
 class _Pieces(io.RawIOBase):

@@ -68,7 +68,11 @@ def _as_dict(event: EventRecord) -> dict[str, Any]:
         update = TaskArtifactUpdateEvent.FromString(event.payload or b"")
         data |= {"artifact_id": update.artifact.artifact_id, "append": update.append, "last_chunk": update.last_chunk}
         data["artifact"] = [
-            {"media_type": part.media_type, "filename": part.filename, "size_bytes": len(part.content)}
+            {
+                "media_type": part.media_type,
+                "filename": part.filename,
+                "size_bytes": part.size_bytes,
+            }
             for part in event.parts
         ]
     elif event.kind == "checkpoint":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -12,13 +13,14 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import connection
+from django.db.models import Exists, OuterRef
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from artifacts_app import blobs, uploads
 from artifacts_app.blobs import Stored
-from artifacts_app.models import Upload
-from artifacts_app.sniffing import contradiction
+from artifacts_app.models import MessageFile, Upload
+from artifacts_app.sniffing import plainly_other
 from tasks_app.a2a import http
 from tasks_app.addresses import file_path
 from tasks_app.api.delivery import Content, Piece, answer
@@ -26,11 +28,14 @@ from tasks_app.authentication import Caller, Forbidden, Unauthenticated, check_s
 from tasks_app.engine.core import in_storage_thread
 from tasks_app.intake import over_quota
 from tasks_app.media_types import is_media_type
+from tasks_app.models import Task
 
 #: Of a process: each holds a connection to the database, of which its threads have ``A2A_WEB_POOL_SIZE``.
 AT_ONCE = 4
-#: A client that sends nothing for so long has gone, in seconds.
-SILENCE_S = 60.0
+#: Of one client.
+AT_ONCE_EACH = 2
+#: A MiB must come within so long, in seconds: slower clients would keep others out.
+SLICE_S = 60.0
 #: So much is read before any of it is stored: the file shows by it what it is.
 START_BYTES = 4096
 FILENAME_MAX_CHARS = 256
@@ -38,7 +43,8 @@ FILENAME_MAX_CHARS = 256
 _SIMPLE = ("application/x-www-form-urlencoded", "multipart/form-data", "text/plain")
 _NAME = re.compile(r"[^\x00-\x1f\x7f/\\]+")
 _threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="upload")
-_room = asyncio.Semaphore(AT_ONCE)
+#: How many each client sends now.
+_under_way: Counter[int] = Counter()
 
 
 class _Refused(Exception):
@@ -56,10 +62,14 @@ async def upload(request: Request) -> Response:
         check_scopes(caller, write=True)
         filename, media_type = _filename(request), _media_type(request)
         _check_length(request, caller)
-        if _room.locked():
-            raise _Refused(429, "uploads", f"this server takes {AT_ONCE} at once; try again")
-        async with _room:
+        if sum(_under_way.values()) >= AT_ONCE or _under_way[caller.client_id] >= AT_ONCE_EACH:
+            most = f"this process takes {AT_ONCE} at once, {AT_ONCE_EACH} of each client; try again"
+            raise _Refused(429, "uploads", most)
+        _under_way[caller.client_id] += 1
+        try:
             kept = await _stored(request, caller, filename, media_type)
+        finally:
+            _under_way[caller.client_id] -= 1
     except (Unauthenticated, Forbidden) as error:
         return http.denied(error)
     except _Refused as error:
@@ -75,24 +85,35 @@ async def content(request: Request) -> Response:
         upload_id = UUID(request.path_params["upload_id"])
         caller = await http.caller(request)
         check_scopes(caller, write=False)
-        found = await in_storage_thread(uploads.of, upload_id, client_id=caller.client_id)
+        found = await in_storage_thread(_content, upload_id, caller.client_id)
     except (Unauthenticated, Forbidden) as error:
         return http.denied(error)
     except ValueError:
         found = None
-    if found is None:
-        return http.refused(404, "no such file")
-    stored = blobs.of(found.blob)
-    piece = Piece(0, 0, 0, stored.size_bytes, stored)
+    return http.refused(404, "no such file") if found is None else answer(request, found)
+
+
+def _content(file_id: UUID, client_id: int) -> Content | None:
+    """What the client has sent under this id by itself, or in a message to one of its tasks."""
+    sent = uploads.of(file_id, client_id=client_id)
+    if sent is not None:
+        return _of_blob(blobs.of(sent.blob), sent.filename, sent.media_type)
+    own = Task.objects.filter(id=OuterRef("task_id"), client_id=client_id)
+    said = MessageFile.objects.select_related("blob").filter(Exists(own), blob_id=file_id).first()
+    # What its message says of its name and type is the message's.
+    return None if said is None else _of_blob(blobs.of(said.blob), "", "application/octet-stream")
+
+
+def _of_blob(stored: Stored, filename: str, media_type: str) -> Content:
     etag = f'"{stored.sha256.hex()}"'
-    return answer(request, Content(found.id, found.filename or "file", found.media_type, etag, (piece,)))
+    return Content(stored.id, filename or "file", media_type, etag, (Piece(0, 0, 0, stored.size_bytes, stored),))
 
 
 async def _stored(request: Request, caller: Caller, filename: str, media_type: str) -> dict[str, object]:
     """What is said of the file, once it is stored."""
     pieces = _pieces(request)
-    start = await anext(pieces, b"")
-    shown = contradiction(media_type, start[:START_BYTES])
+    start = await _next(pieces)
+    shown = plainly_other(media_type, start[:START_BYTES])
     if shown is not None:
         raise _Refused(415, "Content-Type", f"says {media_type}, and the bytes are {shown}")
     loop = asyncio.get_running_loop()
@@ -139,10 +160,10 @@ async def _pieces(request: Request) -> AsyncIterator[bytes]:
 
 async def _next(pieces: AsyncIterator[bytes]) -> bytes:
     try:
-        async with asyncio.timeout(SILENCE_S):
+        async with asyncio.timeout(SLICE_S):
             return await anext(pieces, b"")
     except TimeoutError:
-        raise _Refused(408, "body", f"nothing came for {SILENCE_S:.0f} s") from None
+        raise _Refused(408, "body", f"less than a MiB came within {SLICE_S:g} s") from None
 
 
 def _filename(request: Request) -> str:
@@ -157,7 +178,7 @@ def _media_type(request: Request) -> str:
     said = request.headers.get("content-type", "")
     if not is_media_type(said):
         raise _Refused(400, "Content-Type", "is required: the file's media type, such as application/dicom")
-    if said.partition(";")[0].strip().lower() in _SIMPLE and "authorization" not in request.headers:
+    if said.partition(";")[0].strip().lower() in _SIMPLE and not {"authorization", "x-api-key"} & set(request.headers):
         # As for JSON: a page of another origin can send these without being asked for leave.
         raise _Refused(415, "Content-Type", "without a key it must be none that a page can send: take another")
     return said

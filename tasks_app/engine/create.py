@@ -57,18 +57,20 @@ class NewTask:
     batch_index: int | None = None
     depends_on: tuple[UUID, ...] = ()
     rerun_of: UUID | None = None
-    #: Of the message as it was said, where its files stand elsewhere: their addresses need not be those of a repeat.
-    said_sha256: bytes | None = None
+    #: As it was before its message's files went elsewhere: their addresses need not be those of a repeat.
+    said_digest: bytes | None = None
     push: NewPush | None = None
     id: UUID = field(default_factory=uuid_utils.compat.uuid7)
 
     def digest(self) -> bytes:
         """The SHA-256 of all that was asked; equal for a repeat of the same request."""
+        if self.said_digest is not None:
+            return self.said_digest
         options: list[Any] = [self.priority, self.parameters, self.metadata, self.asked, self.run_after]
         if self.push is not None:
             options.append(self.push.asked())
         text = _CANONICAL.encode(options)
-        return hashlib.sha256((self.said_sha256 or self.message) + text.encode()).digest()
+        return hashlib.sha256(self.message + text.encode()).digest()
 
 
 class Submitted(Protocol):

@@ -30,11 +30,11 @@ class FollowUp:
     message: bytes
     accepted_output_modes: tuple[str, ...] = ()
     #: As of a :class:`tasks_app.engine.create.NewTask`.
-    said_sha256: bytes | None = None
+    said_digest: bytes | None = None
 
     def digest(self) -> bytes:
         """The SHA-256 of the message as it was said; equal for a repeat."""
-        return self.said_sha256 or hashlib.sha256(self.message).digest()
+        return self.said_digest or hashlib.sha256(self.message).digest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

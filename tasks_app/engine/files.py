@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from django.conf import settings
 
 from artifacts_app.blobs import Stored
 from artifacts_app.models import STORED
+from tasks_app.addresses import file_path
 from tasks_app.engine.core import Contents, Statement, Steps
 
 SCHEME = "a2a-blob:"
@@ -42,6 +44,11 @@ class Address(NamedTuple):
     blob_id: UUID
     size_bytes: int
     said: str
+
+    @property
+    def for_client(self) -> str:
+        """Where its client finds it."""
+        return self.said or file_path(self.blob_id)
 
 
 def address(stored: Stored, *, said: str = "") -> str:
@@ -75,24 +82,55 @@ def bound(named_by: Sequence[tuple[UUID, Sequence[UUID]]]) -> dict[str, list[Any
 
 
 def filled(
-    said: Sequence[tuple[UUID, Sequence[bytes]]], *, for_handler: bool = False
+    said: Sequence[tuple[UUID, Sequence[bytes]]], *, for_handler: bool = False, budget_bytes: int | None = None
 ) -> Steps[list[tuple[bytes, ...]]]:
     """The messages of each task as their client said them.
 
-    A file that no message could hold, or whose bytes cannot be had, stands in it as its client's address of it.
-    ``for_handler``: the first as ours; the second raises OSError.
+    Files are put in as long as those of a task have at most ``A2A_MAX_ARTIFACT_BYTES`` together, and all of them
+    ``budget_bytes``. In place of others, and of those whose bytes cannot be had, stands an address of the client's.
+    ``for_handler``: of the first our own; the second raise OSError.
     """
     task_ids = [task_id for task_id, messages in said if any(map(are_in, messages))]
     found: dict[UUID, dict[UUID, Stored]] = {}
     for task_id, *stored in (yield Statement(FILES, {"task_id": task_ids})) if task_ids else ():
         found.setdefault(task_id, {})[stored[0]] = Stored(*stored)
     done: list[tuple[bytes, ...]] = []
+    left_bytes = float("inf") if budget_bytes is None else budget_bytes
     for task_id, messages in said:
+        filling = _Filling(found.get(task_id, {}), min(left_bytes, settings.A2A_MAX_ARTIFACT_BYTES), for_handler)
         whole: list[bytes] = []
         for each in messages:
-            whole.append((yield from _filled(each, found[task_id], for_handler)) if task_id in found else each)
+            whole.append((yield from filling.filled(each)) if filling.files and are_in(each) else each)
+        left_bytes -= filling.used_bytes
         done.append(tuple(whole))
     return done
+
+
+@dataclass(slots=True)
+class _Filling:
+    """Fills the messages of a task with its files, as far as they fit."""
+
+    files: Mapping[UUID, Stored]
+    left_bytes: float
+    for_handler: bool
+    used_bytes: int = 0
+
+    def filled(self, said: bytes) -> Steps[bytes]:
+        message = Message.FromString(said)
+        for part in message.parts:
+            where = addressed(part)
+            if where is None or where.blob_id not in self.files:
+                continue
+            content = None
+            if self.used_bytes + where.size_bytes <= self.left_bytes:
+                wanted = Contents([self.files[where.blob_id]], or_none=not self.for_handler)
+                content = (yield wanted)[0][0]
+            if content is not None:
+                part.raw = content
+                self.used_bytes += len(content)
+            elif not self.for_handler:
+                part.url = where.for_client
+        return bytes(message.SerializeToString(deterministic=True))
 
 
 def as_said(message: Message) -> Message:
@@ -101,28 +139,10 @@ def as_said(message: Message) -> Message:
     for part in copied.parts:
         where = addressed(part)
         if where is not None:
-            part.url = where.said
+            part.url = where.for_client
     return copied
 
 
 def stored_of(task_id: UUID) -> Steps[dict[UUID, Stored]]:
     """The files of a task's messages, by their blobs' ids."""
     return {row[1]: Stored(*row[1:]) for row in (yield Statement(FILES, {"task_id": [task_id]}))}
-
-
-def _filled(said: bytes, files: Mapping[UUID, Stored], for_handler: bool) -> Steps[bytes]:
-    if not are_in(said):
-        return said
-    message = Message.FromString(said)
-    for part in message.parts:
-        where = addressed(part)
-        if where is None or where.blob_id not in files:
-            continue
-        content = None
-        if where.size_bytes <= settings.A2A_MAX_ARTIFACT_BYTES:
-            content = (yield Contents([files[where.blob_id]], or_none=not for_handler))[0][0]
-        if content is not None:
-            part.raw = content
-        elif not for_handler:
-            part.url = where.said
-    return bytes(message.SerializeToString(deterministic=True))

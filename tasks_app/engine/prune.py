@@ -49,7 +49,7 @@ named AS (
     SELECT id FROM artifacts_app_blob WHERE id IN (SELECT blob_id FROM chunk UNION SELECT blob_id FROM file)
     ORDER BY id FOR NO KEY UPDATE
 ),
-blob AS (UPDATE artifacts_app_blob SET collect_at = now() WHERE id IN (SELECT id FROM named)),
+blob AS (UPDATE artifacts_app_blob SET collect_at = GREATEST(collect_at, now()) WHERE id IN (SELECT id FROM named)),
 artifact AS (DELETE FROM artifacts_app_artifact WHERE task_id = ANY(%(task_id)s::uuid[])),
 event AS (DELETE FROM tasks_app_taskevent WHERE task_id = ANY(%(task_id)s::uuid[])),
 checkpoint AS (DELETE FROM tasks_app_checkpoint WHERE task_id = ANY(%(task_id)s::uuid[])),

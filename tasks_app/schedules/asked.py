@@ -18,6 +18,7 @@ from django_celery_beat.models import (
     SolarSchedule,
 )
 
+from tasks_app import addresses
 from tasks_app.a2a import extension, parse
 from tasks_app.a2a.errors import A2AError, invalid, violations
 from tasks_app.authentication import Caller
@@ -170,10 +171,14 @@ def task(data: Any, caller: Caller) -> dict[str, Any]:
     if data.get("run_after") is not None:
         raise invalid("task.run_after", "must be left out: the schedule says when; jitter_s may delay it")
     try:
-        submission(data, caller, method=METHOD)
+        asked = submission(data, caller, method=METHOD)
     except A2AError as error:
         (wrong,) = violations(error)
         raise invalid(f"task.{wrong['field']}", wrong["message"]) from error
+    if addresses.may_name_upload(asked.message):
+        raise invalid(
+            "task.message.parts", "may name no file that was sent by itself: it would be gone by the next fire"
+        )
     return dict(data)
 
 

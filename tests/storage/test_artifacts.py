@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 from django.core.files.storage import storages
+from django.db import OperationalError
 from pytest_django import Settings
 
 from artifacts_app import blobs, collector
@@ -23,6 +24,7 @@ from tests.protocol.doors import Doors
 from tests.s3 import FakeS3
 from tests.storage.conftest import use
 from tests.storage.test_blobs import bytes_of, names
+from workers import storing
 from workers.testing import one_process
 
 LARGE = bytes_of(300_000)
@@ -152,3 +154,27 @@ def test_what_the_storage_has_lost_stops_no_stream_and_no_list(doors: Doors, loc
     assert [part.content for event in events for part in event.parts] == [url.encode()]
     with pytest.raises(OSError, match="holds no piece"):
         doors.send("GET", url)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("name", ["large-cpu", "large-io"])
+@pytest.mark.parametrize("at", ["put", "load"])
+def test_what_was_said_while_something_was_away_is_not_lost(
+    name: str, at: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database for longer than a lease while a content is put, or the storage while a sum is made of its pieces."""
+    really, calls = getattr(blobs, at), []
+
+    def fails(*args: Any) -> Any:
+        calls.append(args)
+        if len(calls) == 1:
+            raise OperationalError("away") if at == "put" else blobs.StorageFailed("away")
+        return really(*args)
+
+    monkeypatch.setattr(blobs, at, fails)
+    monkeypatch.setattr(storing, "patiently", lambda put, *args: put(*args))  # as when a lease has passed
+    with one_process() as system:
+        task = system.run(name)
+    assert len(calls) > 1
+    assert task["status"] == "completed", task
+    assert {each["artifact_id"] for each in task["artifacts"]} == {"scan", "note", "log", "result"}

@@ -21,6 +21,9 @@ from storages.backends.s3 import S3Storage
 
 from artifacts_app import blobs, collector, sealing
 from artifacts_app.models import Blob, BlobRemoval, MessageFile
+from tasks_app import engine
+from tasks_app.engine import ArtifactRecord, Chunk
+from tests.factory import Factory, completed
 from tests.s3 import FakeS3
 from tests.storage.conftest import use
 
@@ -187,6 +190,48 @@ def test_a_blob_of_a_storage_that_is_not_named_any_more_says_so(settings: Settin
     settings.STORAGES = {name: entry for name, entry in settings.STORAGES.items() if name != str(tmp_path / "old")}
     with pytest.raises(blobs.StorageFailed, match="A2A_ARTIFACT_STORAGE does not name"):
         blobs.load(stored)
+
+
+def test_what_is_put_again_heals_what_was_lost(storage: str) -> None:
+    content = bytes_of(200_000)
+    lost = blobs.put(content)
+    for pieces in ([content], [content[:100], content[100:]]):
+        storages[storage].delete(lost.name)
+        assert (blobs.put(pieces[0]) if len(pieces) == 1 else blobs.put_stream(pieces)) == lost
+        assert blobs.load(lost) == content
+    collector.collect()
+    assert collector.verify().is_well
+
+
+def test_the_same_content_goes_where_contents_go_now(storage: str, settings: Settings, tmp_path: Path) -> None:
+    old = blobs.put(b"the same")
+    use(settings, str(tmp_path / "new"), storage)
+    new = blobs.put(b"the same")
+    assert (new.storage, blobs.put(b"the same")) == (str(tmp_path / "new"), new)
+    settings.A2A_SECRET_KEYS = [Fernet.generate_key().decode(), *settings.A2A_SECRET_KEYS]
+    sealed = blobs.put(b"the same")
+    assert sealed.key_id == sealing.key_id() != new.key_id
+    assert [blobs.load(each) for each in (old, new, sealed)] == [b"the same"] * 3
+
+
+def test_other_files_of_a_folder_and_other_spellings_of_it_are_left_alone(settings: Settings, tmp_path: Path) -> None:
+    use(settings, str(tmp_path))
+    stored = blobs.put(b"kept")
+    (tmp_path / "precious.txt").write_text("not ours")
+    use(settings, f"{tmp_path}/")
+    assert collector.verify(delete=True).without_row == []
+    assert (tmp_path / "precious.txt").exists()
+    assert (tmp_path / stored.name).exists()
+
+
+def test_what_is_put_again_before_its_task_goes_keeps_its_while(storage: str, factory: Factory) -> None:
+    """A prune of the one task that named it, right after somebody put the same to name it."""
+    claim = factory.claimed()
+    chunk = Chunk(kind="raw", content=bytes_of(100_000), media_type="application/octet-stream")
+    factory.write(claim, ArtifactRecord(artifact_id="a", chunks=(chunk,), event=b""), finish=completed())
+    blobs.put(bytes_of(100_000))
+    engine.run(engine.delete, [claim.task_id])
+    assert collector.collect() == 0
 
 
 def test_the_command_says_what_is_lost_and_deletes_what_is_stray(

@@ -177,3 +177,57 @@ def test_a_storage_that_is_full_is_said_before_anything_is_accepted(
     assert not Task.objects.exists()
     collector.collect()
     assert not Blob.objects.exists()
+
+
+def test_no_answer_holds_more_files_than_fit_into_one(doors: Doors, settings: Any) -> None:
+    settings.A2A_MAX_ARTIFACT_BYTES = 700_000
+    headers = {"content-type": "application/octet-stream"}
+    url = doors.send("POST", "/api/v1/files/", content=LARGE, headers=headers).json()["url"]
+    parts = [raw(OTHER), *[{"url": url}] * 20, raw(bytes_of(300_000, seed=7))]
+    made = doors.send("POST", "/api/v1/tasks/", json={"agent": "hears-io", "message": message(*parts)})
+    assert made.status_code == 201, made.text
+    shown = made.json()["messages"][0]["parts"]
+    assert [base64.b64decode(part["raw"]) for part in shown[:2]] == [OTHER, LARGE]
+    assert {part.get("url") for part in shown[2:-1]} == {url}
+    last = shown[-1]["url"]
+    assert doors.send("GET", last).content == bytes_of(300_000, seed=7), "what was not sent by itself has one too"
+    with one_process() as system:
+        task = system.ended(made.json()["id"])
+    heard = doors.send("GET", task["artifacts"][0]["content_url"]).json()["heard"]
+    assert sum(size for _, _, size, _ in heard) == 500_000
+    assert all(url.startswith("a2a-blob:") for _, _, size, url in heard if not size)
+
+
+def test_a_message_is_the_same_whether_its_files_went_elsewhere_or_not(doors: Doors, settings: Any) -> None:
+    settings.A2A_ARTIFACT_INLINE_BYTES = 10_000_000
+    body = {"agent": "echo", "message": message(raw(LARGE))}
+    assert doors.send("POST", "/api/v1/tasks/", json=body).status_code == 201
+    settings.A2A_ARTIFACT_INLINE_BYTES = 1000
+    assert doors.send("POST", "/api/v1/tasks/", json=body).status_code == 200
+
+
+@agent("repeats", lane="io", description="Says what it is told, wherever it can.")
+async def repeats(ctx: Any) -> str:
+    ctx.checkpoint("said", ctx.text)
+    ctx.progress(0.5, ctx.text)
+    ctx.artifact(ctx.text, name=ctx.text, description=ctx.text)
+    return str(ctx.text)
+
+
+def test_words_that_look_like_our_addresses_break_nothing(doors: Doors) -> None:
+    words = f"a2a-blob:{uuid4()}?7"
+    with one_process() as system:
+        body = {"agent": "repeats", "message": message(raw(LARGE), {"text": words})}
+        task = system.ended(doors.send("POST", "/api/v1/tasks/", json=body).json()["id"])
+    assert task["status"] == "completed", task
+    events = doors.send("GET", f"/api/v1/tasks/{task['id']}/events/").text
+    assert words in events
+    assert '"status":"completed"' in events
+
+
+def test_a_schedule_names_no_file_that_will_be_gone(doors: Doors) -> None:
+    headers = {"content-type": "text/csv"}
+    url = doors.send("POST", "/api/v1/files/", content=b"a,b", headers=headers).json()["url"]
+    task = {"agent": "echo", "message": {"parts": [{"url": url}]}}
+    reply = doors.send("POST", "/api/v1/schedules/", json={"name": "s", "every_s": 60, "task": task})
+    assert (reply.status_code, reply.json()["errors"][0]["field"]) == (400, "task.message.parts")

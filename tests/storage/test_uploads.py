@@ -79,7 +79,7 @@ def test_a_handler_reads_what_a_message_names(
     storage: str, doors: Doors, name: str, inline_bytes: int, settings: Settings
 ) -> None:
     settings.A2A_MAX_ARTIFACT_BYTES = inline_bytes
-    url = "https://tasks.example" + sent(doors)["url"]
+    url = "http://localhost:8000" + sent(doors)["url"]
     body = {"agent": name, "message": message({"url": url})}
     with one_process() as system:
         made = doors.send("POST", "/api/v1/tasks/", json=body)
@@ -229,7 +229,7 @@ def test_more_than_it_declared_is_refused_where_it_passes_the_limit(doors: Doors
 
 
 def test_a_client_that_falls_silent_is_let_go(doors: Doors, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(door, "SILENCE_S", 0.2)
+    monkeypatch.setattr(door, "SLICE_S", 0.2)
 
     async def silent() -> AsyncIterator[bytes]:
         yield b"x" * 2_000_000
@@ -241,6 +241,38 @@ def test_a_client_that_falls_silent_is_let_go(doors: Doors, monkeypatch: pytest.
     assert doors.ask(ask).status_code == 408
     collector.collect()
     assert not Blob.objects.exists()
+
+
+@pytest.mark.parametrize("first", [b"", b"x" * 2_000_000])
+def test_a_client_that_says_nothing_keeps_nobody_out(
+    doors: Doors, monkeypatch: pytest.MonkeyPatch, first: bytes
+) -> None:
+    monkeypatch.setattr(door, "SLICE_S", 0.5)
+
+    async def silent() -> AsyncIterator[bytes]:
+        yield first
+        await asyncio.sleep(60)
+
+    async def ask(client: httpx.AsyncClient) -> list[int]:
+        held = [asyncio.create_task(client.post(FILES, content=silent(), headers=DICOM)) for _ in range(3)]
+        return [reply.status_code for reply in await asyncio.gather(*held)]
+
+    assert sorted(doors.ask(ask)) == [408, 408, 429], "two of each client at once"
+    assert doors.send("POST", FILES, content=b"x", headers=DICOM).status_code == 201
+
+
+def test_a_name_and_type_of_the_parts_own_are_looked_at_too(doors: Doors) -> None:
+    page = sent(doors, b"<html><script>alert(1)</script>")
+    body = {"agent": "echo", "message": message({"url": page["url"], "mediaType": "text/plain"})}
+    reply = doors.send("POST", "/api/v1/tasks/", json=body)
+    assert (reply.status_code, "the bytes are text/html" in reply.text) == (415, True)
+
+
+def test_an_address_of_another_server_is_not_ours(doors: Doors) -> None:
+    kept = sent(doors)
+    body = {"agent": "reads-io", "message": message({"url": "https://elsewhere.example" + kept["url"]})}
+    reply = doors.send("POST", "/api/v1/tasks/", json=body)
+    assert (reply.status_code, "fetches nothing" in reply.text) == (415, True)
 
 
 def test_a_storage_that_fails_is_said(doors: Doors, storage: str, monkeypatch: pytest.MonkeyPatch) -> None:
