@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import httpx
@@ -156,25 +158,47 @@ def test_what_the_storage_has_lost_stops_no_stream_and_no_list(doors: Doors, loc
         doors.send("GET", url)
 
 
-@pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("name", ["large-cpu", "large-io"])
-@pytest.mark.parametrize("at", ["put", "load"])
-def test_what_was_said_while_something_was_away_is_not_lost(
-    name: str, at: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The database for longer than a lease while a content is put, or the storage while a sum is made of its pieces."""
-    really, calls = getattr(blobs, at), []
+def _once(monkeypatch: pytest.MonkeyPatch, name: str, error: Exception) -> list[Any]:
+    """Has a function of the blobs raise this the first time; its calls."""
+    really: Callable[..., Any] = getattr(blobs, name)
+    calls: list[Any] = []
 
-    def fails(*args: Any) -> Any:
+    def called(*args: Any) -> Any:
         calls.append(args)
         if len(calls) == 1:
-            raise OperationalError("away") if at == "put" else blobs.StorageFailed("away")
+            raise error
         return really(*args)
 
-    monkeypatch.setattr(blobs, at, fails)
-    monkeypatch.setattr(storing, "patiently", lambda put, *args: put(*args))  # as when a lease has passed
+    monkeypatch.setattr(blobs, name, called)
+    return calls
+
+
+@agent("large-on", lane="io", description="Goes on where what it said could not be written.", max_attempts=1)
+async def large_on(ctx: Any) -> str:
+    ctx.artifact(LARGE, name="scan")
+    with suppress(OperationalError):
+        await ctx.saved()
+    ctx.artifact(b"small", name="note")
+    return "done"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_was_said_while_the_database_was_away_goes_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = _once(monkeypatch, "put", OperationalError("away for longer than a lease"))
+    monkeypatch.setattr(storing, "patiently", lambda put, *args: put(*args))
+    with one_process() as system:
+        task = system.run("large-on")
+    assert (task["status"], len(calls)) == ("completed", 2), task
+    assert {each["artifact_id"] for each in task["artifacts"]} == {"scan", "note", "result"}
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("name", ["large-cpu", "large-io"])
+def test_a_storage_that_fails_while_a_sum_is_made_costs_an_attempt(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    _once(monkeypatch, "load", blobs.StorageFailed("away"))
     with one_process() as system:
         task = system.run(name)
-    assert len(calls) > 1
     assert task["status"] == "completed", task
+    attempts = list(Task.objects.get().attempts.order_by("number").values_list("outcome", "error__code"))
+    assert attempts == [("retried", "storage_failed"), ("completed", None)]
     assert {each["artifact_id"] for each in task["artifacts"]} == {"scan", "note", "log", "result"}
