@@ -38,6 +38,8 @@ class PartRecord:
     metadata: dict[str, Any] | None = None
     #: Of its own content, also where an address stands in its place.
     size_bytes: int = 0
+    #: Its content stands in a storage, and was not fetched.
+    waits: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +110,13 @@ class TaskRecord:
     request: bytes = b""
     messages: tuple[bytes, ...] = ()
     artifacts: tuple[ArtifactView, ...] = ()
+
+
+class Heavy:
+    """What is read in place of something whose contents stand in a storage, where nobody may wait for that."""
+
+
+HEAVY = Heavy()
 
 
 class Wanted(NamedTuple):
@@ -235,16 +244,30 @@ def task(
     return (yield from tasks_of([Wanted(task_id, client_id, agent, history, artifacts)]))[0]
 
 
-def tasks_of(wanted: Sequence[Wanted]) -> Steps[list[TaskRecord | None]]:
-    """Each of these tasks, in order; None where it is not there for whom it is wanted."""
+def light_tasks_of(wanted: Sequence[Wanted]) -> Steps[list[TaskRecord | Heavy | None]]:
+    """As :func:`tasks_of`, without waiting for a storage."""
+    found: list[TaskRecord | Heavy | None] = list((yield from tasks_of(wanted, light=True)))
+    for nth, each in enumerate(found):
+        if isinstance(each, TaskRecord) and _is_heavy(each):
+            found[nth] = HEAVY
+    return found
+
+
+def _is_heavy(found: TaskRecord) -> bool:
+    return any(map(files.are_in, found.messages)) or any(part.waits for view in found.artifacts for part in view.parts)
+
+
+def tasks_of(wanted: Sequence[Wanted], *, light: bool = False) -> Steps[list[TaskRecord | None]]:
+    """Each of these tasks, in order; None where it is not there for whom it is wanted. ``light``: without contents."""
     params = {name: [getattr(each, name) for each in wanted] for name in Wanted._fields}
     rows = {row[0] - 1: row[1:] for row in (yield Statement(TASKS, params))}
     carrying = {row[0]: row[7] for row in rows.values() if row[14]}
-    views = (yield from artifacts_of(list(carrying.items()))) if carrying else {}
+    views = (yield from artifacts_of(list(carrying.items()), light=light)) if carrying else {}
     there = [(nth, each) for nth, each in enumerate(wanted) if nth in rows]
-    said = yield from files.filled([(each.task_id, _said(rows[nth], each)) for nth, each in there])
+    said = [(each.task_id, _said(rows[nth], each)) for nth, each in there]
+    filled = [each for _, each in said] if light else (yield from files.filled(said))
     found: list[TaskRecord | None] = [None] * len(wanted)
-    for (nth, each), messages in zip(there, said, strict=True):
+    for (nth, each), messages in zip(there, filled, strict=True):
         found[nth] = record(rows[nth], messages, views.get(each.task_id, ()) if each.artifacts else ())
     return found
 
@@ -275,7 +298,7 @@ def record(row: tuple[Any, ...], messages: tuple[bytes, ...], artifacts: tuple[A
     )
 
 
-def artifacts_of(seen: Sequence[Cursor]) -> Steps[dict[UUID, tuple[ArtifactView, ...]]]:
+def artifacts_of(seen: Sequence[Cursor], *, light: bool = False) -> Steps[dict[UUID, tuple[ArtifactView, ...]]]:
     """The artifacts of each task as they stood at its generation, in the order in which they were begun."""
     params = {"task_id": [task_id for task_id, _ in seen], "generation": [generation for _, generation in seen]}
     heads: dict[tuple[UUID, str], tuple[Any, ...]] = {}
@@ -283,7 +306,7 @@ def artifacts_of(seen: Sequence[Cursor]) -> Steps[dict[UUID, tuple[ArtifactView,
     for row in (yield Statement(ARTIFACTS, params)):
         heads[row[0], row[1]] = row[2:5]
         if row[5] is not None:
-            parts.setdefault((row[0], row[1]), []).append((yield from _part(row[5:])))
+            parts.setdefault((row[0], row[1]), []).append((yield from _part(row[5:], light=light)))
     found: dict[UUID, list[ArtifactView]] = {}
     for (task_id, artifact_id), (name, description, metadata) in heads.items():
         view = ArtifactView(
@@ -305,8 +328,20 @@ def events(task_id: UUID, *, after: int, limit: int = EVENTS_MAX) -> Steps[list[
     return (yield from events_of([(task_id, after)], limit=limit))[0]
 
 
-def events_of(cursors: Sequence[Cursor], *, limit: int = EVENTS_MAX) -> Steps[list[list[EventRecord]]]:
-    """The events past each cursor, in order; ``CONTENT_MAX_BYTES`` is shared out evenly."""
+def light_events_of(cursors: Sequence[Cursor]) -> Steps[list[list[EventRecord] | Heavy]]:
+    """As :func:`events_of`, without waiting for a storage."""
+    found = yield from events_of(cursors, light=True)
+    return [HEAVY if any(map(_carries, each)) else each for each in found]
+
+
+def _carries(event: EventRecord) -> bool:
+    return any(part.waits for part in event.parts) or (event.is_follow_up and files.are_in(event.payload or b""))
+
+
+def events_of(
+    cursors: Sequence[Cursor], *, limit: int = EVENTS_MAX, light: bool = False
+) -> Steps[list[list[EventRecord]]]:
+    """The events past each cursor, in order; ``CONTENT_MAX_BYTES`` is shared evenly. ``light``: without contents."""
     params = {
         "task_id": [task_id for task_id, _ in cursors],
         "after": [after for _, after in cursors],
@@ -319,9 +354,9 @@ def events_of(cursors: Sequence[Cursor], *, limit: int = EVENTS_MAX) -> Steps[li
     if carrying:
         params = {"task_id": [task_id for task_id, _ in carrying], "generation": [number for _, number in carrying]}
         for chunk in (yield Statement(CHUNKS, params)):
-            parts.setdefault((chunk[0], chunk[1]), []).append((yield from _part(chunk[2:])))
+            parts.setdefault((chunk[0], chunk[1]), []).append((yield from _part(chunk[2:], light=light)))
     # What a client says stands in events of their own.
-    said = [row for row in rows if row[3] == "message" and row[8] == 0]
+    said = [row for row in rows if row[3] == "message" and row[8] == 0 and not light]
     filled = yield from files.filled([(row[1], (bytes(row[6]),)) for row in said])
     payloads = {(row[1], row[2]): each[0] for row, each in zip(said, filled, strict=True)}
     found: list[list[EventRecord]] = [[] for _ in cursors]
@@ -406,13 +441,20 @@ def _place(row: tuple[Any, ...]) -> PlaceRecord:
     )
 
 
-def _part(row: tuple[Any, ...]) -> Steps[PartRecord]:
+def _part(row: tuple[Any, ...], *, light: bool) -> Steps[PartRecord]:
     kind, media_type, filename, metadata, artifact_id, content, *stored = row
-    if content is None and stored[3] <= settings.A2A_MAX_ARTIFACT_BYTES:
+    waits = content is None and stored[3] <= settings.A2A_MAX_ARTIFACT_BYTES
+    if waits and not light:
         content = (yield Contents([Stored(*stored)], or_none=True))[0][0]
     if content is None:
         # No message could hold it, or it cannot be had now: a stream goes on all the same.
         kind, content = "url", content_url(artifact_id).encode()
-    about = {"kind": kind, "media_type": media_type, "filename": filename}
-    size_bytes = stored[3] if stored[0] else len(content)
-    return PartRecord(**about, content=bytes(content), metadata=decoded(metadata), size_bytes=size_bytes)
+    return PartRecord(
+        kind=kind,
+        media_type=media_type,
+        filename=filename,
+        content=bytes(content),
+        metadata=decoded(metadata),
+        size_bytes=stored[3] if stored[0] else len(content),
+        waits=waits and light,
+    )

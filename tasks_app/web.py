@@ -22,7 +22,7 @@ from tasks_app.groupcommit import Flusher
 from tasks_app.hub import Hub
 from tasks_app.push import configs
 from tasks_app.push.values import NewPush
-from tasks_app.reads import Cursor, EventRecord, TaskRecord, Wanted
+from tasks_app.reads import Cursor, EventRecord, Heavy, TaskRecord, Wanted
 from tasks_app.status import AT_REST, TERMINAL, TaskStatus
 from tasks_app.throttle import AsyncThrottle
 from tasks_app.waiting import Reason, waiting_for_each
@@ -53,12 +53,13 @@ class Web:
         self._limited: Flusher[NewTask, Created] = Flusher(
             self._create_limited, is_poison=is_poison, size_bytes=_size_bytes
         )
-        self._tasks: Flusher[Wanted, TaskRecord | None] = Flusher(
+        self._tasks: Flusher[Wanted, TaskRecord | Heavy | None] = Flusher(
             self._read_tasks, is_poison=is_poison, max_items=READ_TOGETHER
         )
         self._waits: Flusher[UUID, list[Reason]] = Flusher(self._read_waits, is_poison=is_poison)
         self._statuses: Flusher[UUID, TaskStatus | None] = Flusher(self._read_statuses, is_poison=is_poison)
-        self._events: Flusher[Cursor, list[EventRecord]] = Flusher(self._read_events, is_poison=is_poison)
+        self._events: Flusher[Cursor, list[EventRecord] | Heavy] = Flusher(self._read_events, is_poison=is_poison)
+        self._fetching: dict[Cursor, asyncio.Future[list[list[EventRecord]]]] = {}
         self._pool: AsyncConnectionPool[AsyncConnection] | None = None
         self._opening = asyncio.Lock()
         self._throttle = AsyncThrottle()
@@ -135,8 +136,14 @@ class Web:
             return await self._once(verb, *args, **kwargs)
 
     async def task(self, wanted: Wanted) -> TaskRecord | None:
-        """The task, or None; those that are asked for together are read together."""
-        return await self._tasks.submit(wanted)
+        """The task, or None; those that are asked for together are read together.
+
+        Where contents have to be fetched from a storage, nobody else waits for that.
+        """
+        found = await self._tasks.submit(wanted)
+        if isinstance(found, Heavy):
+            (found,) = await in_storage_thread(engine.run, reads.tasks_of, [wanted])
+        return found
 
     async def waiting_for(self, task_id: UUID) -> list[Reason]:
         """Why the task waits; those that are asked about together are looked at together."""
@@ -151,7 +158,7 @@ class Web:
         with self.hub.follow(task_id) as changed:
             while not self.hub.ended:
                 changed.clear()
-                events = await self._events.submit((task_id, after))
+                events = await self._events_past((task_id, after))
                 for event in events:
                     after = event.generation
                     yield event
@@ -208,9 +215,20 @@ class Web:
         self._bell.ring(accepted(items))
         return created
 
-    async def _read_tasks(self, wanted: Sequence[Wanted]) -> list[TaskRecord | None]:
+    async def _events_past(self, cursor: Cursor) -> list[EventRecord]:
+        """The events; those with contents from a storage are fetched once for all who are at one place."""
+        found = await self._events.submit(cursor)
+        if not isinstance(found, Heavy):
+            return found
+        if cursor not in self._fetching:
+            fetch = asyncio.ensure_future(in_storage_thread(engine.run, reads.events_of, [cursor]))
+            self._fetching[cursor] = fetch
+            fetch.add_done_callback(lambda _: self._fetching.pop(cursor))
+        return (await asyncio.shield(self._fetching[cursor]))[0]
+
+    async def _read_tasks(self, wanted: Sequence[Wanted]) -> list[TaskRecord | Heavy | None]:
         each = list(dict.fromkeys(wanted))
-        found = dict(zip(each, await self.read(reads.tasks_of, each), strict=True))
+        found = dict(zip(each, await self.read(reads.light_tasks_of, each), strict=True))
         return [found[one] for one in wanted]
 
     async def _read_statuses(self, task_ids: Sequence[UUID]) -> list[TaskStatus | None]:
@@ -221,10 +239,10 @@ class Web:
         found = await self.read(waiting_for_each, list(dict.fromkeys(task_ids)))
         return [found.get(task_id, []) for task_id in task_ids]
 
-    async def _read_events(self, cursors: Sequence[Cursor]) -> list[list[EventRecord]]:
+    async def _read_events(self, cursors: Sequence[Cursor]) -> list[list[EventRecord] | Heavy]:
         """Those past each cursor: streams that are woken together read together, and those at one place share."""
         wanted = list(dict.fromkeys(cursors))
-        found = dict(zip(wanted, await self.read(reads.events_of, wanted), strict=True))
+        found = dict(zip(wanted, await self.read(reads.light_events_of, wanted), strict=True))
         return [found[cursor] for cursor in cursors]
 
     async def _latest(self, task_ids: list[UUID]) -> dict[UUID, int]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import hashlib
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -202,3 +205,32 @@ def test_a_storage_that_fails_while_a_sum_is_made_costs_an_attempt(name: str, mo
     attempts = list(Task.objects.get().attempts.order_by("number").values_list("outcome", "error__code"))
     assert attempts == [("retried", "storage_failed"), ("completed", None)]
     assert {each["artifact_id"] for each in task["artifacts"]} == {"scan", "note", "log", "result"}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_nobody_waits_for_a_storage_that_others_need(
+    doors: Doors, local: Factory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heavy, light = _with(local, LARGE), local.finished()
+    over, really = threading.Event(), blobs.load
+
+    def slow(stored: blobs.Stored) -> bytes:
+        over.wait(30)
+        return really(stored)
+
+    monkeypatch.setattr(blobs, "load", slow)
+    headers = {"A2A-Version": "1.0"}
+
+    async def ask(client: httpx.AsyncClient) -> Any:
+        path = "/a2a/echo/tasks/{}"
+        waits = [asyncio.create_task(client.get(path.format(heavy), headers=headers)) for _ in range(3)]
+        for _ in range(3):
+            reply = await client.get(path.format(light), headers=headers)
+            assert reply.status_code == 200
+        assert not any(wait.done() for wait in waits)
+        over.set()
+        return [await wait for wait in waits]
+
+    for reply in doors.ask(ask):
+        part = reply.json()["artifacts"][0]["parts"][0]
+        assert base64.b64decode(part["raw"]) == LARGE
