@@ -69,10 +69,12 @@ A2A_BLOCKING_WAIT_S = env.float("A2A_BLOCKING_WAIT_S", default=300.0)
 
 # --- Where contents stand -------------------------------------------------------------------------------------------
 #: Of artifacts' parts and messages' files: database, a folder's path, or s3://bucket/folder, comma-separated: the first
-#: is written to, all are read. Sealed with A2A_SECRET_KEYS where those are set; S3 seals what it holds itself.
+#: is written to, all are read. Credentials of S3 are the AWS SDK's.
 A2A_ARTIFACT_STORAGE = env.list("A2A_ARTIFACT_STORAGE", default=["database"])
-#: What has at most so many bytes stays in its row; with A2A_SECRET_KEYS nothing does.
+#: What has at most so many bytes stays in its row; with A2A_CONTENT_KEYS nothing does.
 A2A_ARTIFACT_INLINE_BYTES = env.int("A2A_ARTIFACT_INLINE_BYTES", default=64 * 1024)
+#: Keys that seal contents, comma-separated: the first seals, all open. Empty: none are. S3 seals what it holds itself.
+A2A_CONTENT_KEYS = env.list("A2A_CONTENT_KEYS", default=[])
 #: The largest file that a client may send by itself, or a handler make an artifact of, in bytes.
 A2A_MAX_FILE_BYTES = env.int("A2A_MAX_FILE_BYTES", default=4 * 1024**3)
 #: How long a file that a client has sent may be named in messages, in days. Those that name it keep it.

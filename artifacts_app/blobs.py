@@ -26,6 +26,7 @@ from django.utils import timezone
 from artifacts_app import sealing
 from artifacts_app.models import Blob, BlobRemoval
 from artifacts_app.storage.options import S3, kind
+from artifacts_app.storage.seekable import Seekable
 
 #: What was put and is not named after so long is collected. Longer than anything that puts takes to name it.
 GRACE = timedelta(hours=1)
@@ -71,7 +72,7 @@ def of(blob: Blob) -> Stored:
 
 def is_inline(size_bytes: int) -> bool:
     """Whether a content of this length stays in its row. None does where contents are to be sealed."""
-    return size_bytes <= settings.A2A_ARTIFACT_INLINE_BYTES and not settings.A2A_SECRET_KEYS
+    return size_bytes <= settings.A2A_ARTIFACT_INLINE_BYTES and not settings.A2A_CONTENT_KEYS
 
 
 def put(content: bytes) -> Stored:
@@ -273,29 +274,15 @@ class _Coming:
             Blob.objects.filter(id=self._blob_id).update(collect_at=Now() + GRACE)
 
 
-class _File(io.RawIOBase):
+class _File(Seekable):
     """Reads a range for whatever it is asked for."""
 
     def __init__(self, stored: Stored, slice_of: Callable[[range], bytes]) -> None:
-        self._stored = stored
+        super().__init__(stored.size_bytes)
         self._slice_of = slice_of
-        self._at = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._stored.size_bytes}[whence]
-        if at < 0:
-            raise ValueError("before the beginning")
-        self._at = at
-        return at
 
     def readinto(self, buffer: Any) -> int:
-        wanted = range(self._at, min(self._stored.size_bytes, self._at + len(buffer)))
+        wanted = range(self._at, min(self._size_bytes, self._at + len(buffer)))
         if wanted:
             buffer[: len(wanted)] = self._slice_of(wanted)
             self._at = wanted.stop

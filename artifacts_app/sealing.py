@@ -1,7 +1,7 @@
 """Blobs at rest: sealed with AES-256-GCM in frames, so that a range is read without what stands before it.
 
-Each blob has a key of its own, made from the first of ``A2A_SECRET_KEYS`` and the blob's id (HKDF, RFC 5869); a frame's
-nonce is its number, and whether it is the last. A frame that is changed, moved or left out does not open.
+Each blob has a key of its own, made from the first of ``A2A_CONTENT_KEYS`` and the blob's id (HKDF, RFC 5869). A
+frame's nonce is its number, and whether it is the last: one that is changed, moved or left out does not open.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ TAG_BYTES = 16
 
 
 class Unopenable(OSError):
-    """Sealed with a key that ``A2A_SECRET_KEYS`` does not hold, or not as it was sealed."""
+    """Sealed with a key that ``A2A_CONTENT_KEYS`` does not hold, or not as it was sealed."""
 
 
 def key_id() -> str:
     """What tells the key that seals now; empty where none is set."""
-    keys = settings.A2A_SECRET_KEYS
+    keys = settings.A2A_CONTENT_KEYS
     return _id_of(keys[0]) if keys else ""
 
 
 def sealed(content: Iterable[bytes], blob_id: UUID) -> Iterator[bytes]:
     """The content, sealed for this blob by the first key."""
-    cipher = _cipher(settings.A2A_SECRET_KEYS[0], blob_id)
+    cipher = _cipher(settings.A2A_CONTENT_KEYS[0], blob_id)
     number, waiting = 0, bytearray()
     for piece in content:
         waiting += piece
@@ -88,10 +88,10 @@ def _nonce(number: int, *, last: bool) -> bytes:
 
 
 def _key(wanted: str) -> str:
-    for key in settings.A2A_SECRET_KEYS:
+    for key in settings.A2A_CONTENT_KEYS:
         if _id_of(key) == wanted:
             return str(key)
-    raise Unopenable(f"a blob was sealed with the key {wanted}, which A2A_SECRET_KEYS does not hold")
+    raise Unopenable(f"a blob was sealed with the key {wanted}, which A2A_CONTENT_KEYS does not hold")
 
 
 @lru_cache(maxsize=16)

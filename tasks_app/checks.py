@@ -298,14 +298,15 @@ def push_notifications(**_: Any) -> list[CheckMessage]:
     from tasks_app.push.guard import rule
 
     found: list[CheckMessage] = []
-    for number, key in enumerate(settings.A2A_SECRET_KEYS, 1):
+    keys = [(name, *each) for name in ("A2A_SECRET_KEYS", "A2A_CONTENT_KEYS") for each in enumerate(_keys(name), 1)]
+    for name, number, key in keys:
         try:
             Fernet(key)
         except ValueError:  # without the key: it is a secret
             hint = (
                 'Each is 32 bytes in URL-safe base64: "from cryptography.fernet import Fernet; Fernet.generate_key()".'
             )
-            found.append(Error(f"A2A_SECRET_KEYS: key {number} is malformed.", hint=hint, id="a2a.E016"))
+            found.append(Error(f"{name}: key {number} is malformed.", hint=hint, id="a2a.E016"))
     for name in ("A2A_PUSH_ALLOWED", "A2A_FETCH_ALLOWED"):
         for text in getattr(settings, name):
             try:
@@ -333,6 +334,10 @@ def broker_guest(**_: Any) -> list[CheckMessage]:
         return []
     hint = "Make a user for this system, and delete guest."
     return [Warning("A2A_BROKER_URL uses the well-known account 'guest'.", hint=hint, id="a2a.W006")]
+
+
+def _keys(name: str) -> list[str]:
+    return list(getattr(settings, name))
 
 
 def _server_version() -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -16,6 +15,7 @@ from django.db.models import Sum
 from django.db.models.functions import Length
 
 from artifacts_app.models import BlobPiece
+from artifacts_app.storage.seekable import Seekable
 
 #: So much stands in a row.
 PIECE_BYTES = 1024 * 1024
@@ -56,23 +56,12 @@ class DatabaseStorage(Storage):
         return [], list(BlobPiece.objects.values_list("name", flat=True).distinct())
 
 
-class _Pieces(io.RawIOBase):
+class _Pieces(Seekable):
     """Reads what it is asked for of a row at a time; all rows but the last are full."""
 
     def __init__(self, name: str, size_bytes: int) -> None:
+        super().__init__(size_bytes)
         self._name = name
-        self._size_bytes = size_bytes
-        self._at = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size_bytes}[whence]
-        return self._at
 
     def readinto(self, buffer: Any) -> int:
         number, start = divmod(self._at, PIECE_BYTES)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,8 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from django.core.files.base import File
 from storages.backends.s3 import S3Storage
+
+from artifacts_app.storage.seekable import Seekable
 
 #: Of the SDK's own a call could wait for minutes.
 TIMEOUTS = {"connect_timeout": 5, "read_timeout": 30}
@@ -72,37 +73,25 @@ class ArtifactStorage(S3Storage):  # type: ignore[misc]  # it has no types
         return str(client.generate_presigned_url("get_object", Params=said, ExpiresIn=expires_s))
 
 
-class _Ranges(io.RawIOBase):
+class _Ranges(Seekable):
     """Reads an object by ranges; what follows on what was read comes from the same response."""
 
     def __init__(self, found: Any) -> None:
+        super().__init__(int(found.content_length))
         self._found = found
-        self._size_bytes = int(found.content_length)
-        self._at = 0
         self._body: Any = None
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size_bytes}[whence]
-        if at != self._at:
-            self._end()
-        self._at = at
-        return at
+        self._body_at = 0
 
     def readinto(self, buffer: Any) -> int:
         if self._at >= self._size_bytes:
             return 0
         with _os_errors(self._found.key):
-            if self._body is None:
+            if self._body is None or self._body_at != self._at:
+                self._end()
                 self._body = self._found.get(Range=f"bytes={self._at}-")["Body"]
             piece = self._body.read(len(buffer))
         buffer[: len(piece)] = piece
-        self._at += len(piece)
+        self._at = self._body_at = self._at + len(piece)
         return len(piece)
 
     def close(self) -> None:

@@ -26,7 +26,7 @@ class Leftover(NamedTuple):
     data: dict[str, Any]
 
 
-# Served by task_ended_idx, first. Two sweeps at once take different ones, and none is taken again before its time.
+# Served by task_agent_ended_idx. Two sweeps at once take different ones, and none is taken again before its time.
 TAKE = """
 WITH ended AS MATERIALIZED (
     SELECT id, agent, completed_at FROM tasks_app_task

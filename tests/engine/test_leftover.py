@@ -115,5 +115,5 @@ def test_looking_for_leftovers_scans_no_table(factory: Factory) -> None:
         cursor.execute("SET LOCAL enable_seqscan = off")
         cursor.execute("EXPLAIN " + TAKE, params)
         plan = "\n".join(row[0] for row in cursor.fetchall())
-    assert "task_ended_idx" in plan
+    assert "ended_idx" in plan
     assert "Seq Scan" not in plan

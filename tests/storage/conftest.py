@@ -53,6 +53,6 @@ def storage(request: Any, settings: Settings, tmp_path: Path) -> str:
     if kind == "s3":
         request.getfixturevalue("s3")
     if sealed:
-        settings.A2A_SECRET_KEYS = [Fernet.generate_key().decode()]
+        settings.A2A_CONTENT_KEYS = [Fernet.generate_key().decode()]
     use(settings, place)
     return place

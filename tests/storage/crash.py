@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -51,6 +52,15 @@ def put(point: str) -> None:
     die()  # "before anything names it"
 
 
+def fill(_: str) -> None:
+    """Puts more than the process may write into a file, as where the disk is full; ends by itself."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, resource.RLIM_INFINITY))
+    try:
+        blobs.put(CONTENT)
+    except blobs.StorageFailed as error:
+        sys.stdout.write(str(error))
+
+
 def collect(point: str) -> None:
     storage = type(blobs.storage_of(settings.A2A_ARTIFACT_STORAGE[0]))
     if point == "after the row, before its bytes":
@@ -64,4 +74,4 @@ def collect(point: str) -> None:
 
 
 if __name__ == "__main__":
-    (collect if sys.argv[1] == "collect" else put)(sys.argv[2])
+    {"collect": collect, "put": put, "fill": fill}[sys.argv[1]](sys.argv[2])

@@ -208,7 +208,7 @@ def test_the_same_content_goes_where_contents_go_now(storage: str, settings: Set
     use(settings, str(tmp_path / "new"), storage)
     new = blobs.put(b"the same")
     assert (new.storage, blobs.put(b"the same")) == (str(tmp_path / "new"), new)
-    settings.A2A_SECRET_KEYS = [Fernet.generate_key().decode(), *settings.A2A_SECRET_KEYS]
+    settings.A2A_CONTENT_KEYS = [Fernet.generate_key().decode(), *settings.A2A_CONTENT_KEYS]
     sealed = blobs.put(b"the same")
     assert sealed.key_id == sealing.key_id() != new.key_id
     assert [blobs.load(each) for each in (old, new, sealed)] == [b"the same"] * 3
@@ -260,7 +260,7 @@ def test_the_command_says_what_is_lost_and_deletes_what_is_stray(
 @pytest.fixture(params=["database", "filesystem"])
 def sealed(request: pytest.FixtureRequest, settings: Settings, tmp_path: Path) -> str:
     place = {"database": "database", "filesystem": str(tmp_path / "blobs")}[request.param]
-    settings.A2A_SECRET_KEYS = [Fernet.generate_key().decode()]
+    settings.A2A_CONTENT_KEYS = [Fernet.generate_key().decode()]
     use(settings, place)
     return place
 
@@ -280,11 +280,11 @@ def test_nothing_of_a_sealed_content_can_be_read(sealed: str) -> None:
 
 def test_with_another_key_in_front_the_old_one_still_opens(sealed: str, settings: Settings) -> None:
     old = blobs.put(b"old")
-    settings.A2A_SECRET_KEYS = [Fernet.generate_key().decode(), *settings.A2A_SECRET_KEYS]
+    settings.A2A_CONTENT_KEYS = [Fernet.generate_key().decode(), *settings.A2A_CONTENT_KEYS]
     new = blobs.put(b"new")
     assert (blobs.load(old), blobs.load(new)) == (b"old", b"new")
-    settings.A2A_SECRET_KEYS = settings.A2A_SECRET_KEYS[:1]
-    with pytest.raises(sealing.Unopenable, match="A2A_SECRET_KEYS does not hold"):
+    settings.A2A_CONTENT_KEYS = settings.A2A_CONTENT_KEYS[:1]
+    with pytest.raises(sealing.Unopenable, match="A2A_CONTENT_KEYS does not hold"):
         blobs.load(old)
 
 

@@ -35,8 +35,8 @@ COLLECTING = [
 ]
 
 
-def killed(storage: str, what: str, point: str) -> None:
-    """Runs a process that is killed there."""
+def ran(storage: str, what: str, point: str) -> subprocess.CompletedProcess[str]:
+    """Runs a process that puts or collects, and is killed there."""
     database = connection.settings_dict
     url = f"postgresql://{database['USER']}:{database['PASSWORD']}@{database['HOST']}:{database['PORT']}"
     env = {
@@ -44,10 +44,14 @@ def killed(storage: str, what: str, point: str) -> None:
         "DJANGO_SETTINGS_MODULE": "a2a_project.settings",
         "DATABASE_URL": f"{url}/{database['NAME']}",
         "A2A_ARTIFACT_STORAGE": storage,
-        "A2A_SECRET_KEYS": ",".join(django_settings.A2A_SECRET_KEYS),
+        "A2A_CONTENT_KEYS": ",".join(django_settings.A2A_CONTENT_KEYS),
     }
     command = [sys.executable, "-m", "tests.storage.crash", what, point]
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False)
+
+
+def killed(storage: str, what: str, point: str) -> None:
+    done = ran(storage, what, point)
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 
@@ -88,3 +92,15 @@ def test_killed_while_it_collects(storage: str, point: str) -> None:
     assert not BlobRemoval.objects.exists()
     assert storages[storage].exists(kept.name)
     assert collector.verify().is_well
+
+
+@pytest.mark.parametrize("storage", ["filesystem"], indirect=True)
+def test_a_file_that_cannot_be_written_to_its_end_is_said_and_leaves_nothing(storage: str) -> None:
+    """By a limit of the kernel's on the size of files, as on a disk that is full."""
+    done = ran(storage, "fill", "")
+    assert (done.returncode, done.stdout) == (0, "the storage failed: [Errno 27] File too large"), done.stderr
+    assert Blob.objects.get().stored_at is None
+    assert collector.verify().is_well
+    collector.collect()
+    assert names(storage) == []
+    assert not Blob.objects.exists()

@@ -137,7 +137,7 @@ def test_a_file_of_any_size_goes_up_and_down_in_constant_memory(
 ) -> None:
     env = {
         "A2A_ARTIFACT_STORAGE": str(folder / "blobs") if place == "folder" else place,
-        "A2A_SECRET_KEYS": Fernet.generate_key().decode() if sealed else "",
+        "A2A_CONTENT_KEYS": Fernet.generate_key().decode() if sealed else "",
     }
     kept: dict[str, Any] = {}
     with web(folder, **env) as server:
