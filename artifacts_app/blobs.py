@@ -81,8 +81,7 @@ def put(content: bytes) -> Stored:
     known = _touched(sha256)
     if known is None:
         return put_stream([content])
-    if not is_there(known):
-        _heal(known, [content])
+    _mend(known, [content])
     return known
 
 
@@ -183,11 +182,12 @@ def _write(blob: Blob | Stored, pieces: Iterator[bytes]) -> None:
     storage_of(blob.storage).save(name, File(io.BufferedReader(_Reader(pieces), SLICE_BYTES), name))
 
 
-def _heal(lost: Stored, content: Iterable[bytes]) -> None:
-    """Puts the bytes of a blob back that its storage has lost: all that name it have them again."""
+def _mend(known: Stored, content: Iterable[bytes]) -> None:
+    """Puts the bytes of a blob back if its storage has lost them: all that name it have them again."""
     try:
-        storage_of(lost.storage).delete(lost.name)
-        _write(lost, iter(content))
+        if not is_there(known):
+            storage_of(known.storage).delete(known.name)
+            _write(known, iter(content))
     except OSError as error:
         raise StorageFailed(f"the storage failed: {error}") from error
 
@@ -215,8 +215,7 @@ def _finished(blob: Blob, coming: _Coming) -> Stored:
     if known is None:
         BlobRemoval.objects.get_or_create(id=blob.id, storage=blob.storage, defaults={"created_at": timezone.now()})
         raise StorageFailed(f"blob {blob.id} was collected while it was written")
-    if not is_there(known):
-        _heal(known, read(Stored(blob.id, blob.storage, blob.key_id, coming.size_bytes)))
+    _mend(known, read(Stored(blob.id, blob.storage, blob.key_id, coming.size_bytes)))
     _abandon(blob)
     return known
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -85,9 +86,16 @@ def _put(part: Part, put_before: Mapping[bytes, Stored]) -> bool:
 def _stored(content: bytes) -> Stored:
     # Rows of blobs are committed before their bytes are written, whatever transaction the caller is in.
     put = on_storage_thread(blobs.put) if connection.in_atomic_block else blobs.put
-    try:
+    with _told():
         return put(content)
-    except blobs.StorageFailed as error:
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """A storage that fails is the client's to try again."""
+    try:
+        yield
+    except OSError as error:
         raise ResourceExhaustedError("storage", f"{error}; nothing was accepted", retry_after_s=RETRY_S) from error
 
 
@@ -107,7 +115,9 @@ def _named(part: Part, path: str, item: NewTask | FollowUp) -> bool:
         modes = ", ".join(spec.input_modes)
         raise unsupported_content(f"{path}.mediaType", f"'{part.media_type}' is none of {modes}")
     stored = blobs.of(upload.blob)
-    shown = plainly_other(part.media_type, b"".join(blobs.read(stored, range(min(START_BYTES, stored.size_bytes)))))
+    with _told():
+        start = b"".join(blobs.read(stored, range(min(START_BYTES, stored.size_bytes))))
+    shown = plainly_other(part.media_type, start)
     if shown is not None:
         raise unsupported_content(f"{path}.mediaType", f"says {part.media_type[:100]}, and the bytes are {shown}")
     part.url = files.address(stored, said=part.url)

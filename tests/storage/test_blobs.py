@@ -326,8 +326,9 @@ def test_an_s3_that_is_down_is_an_error_that_may_be_tried_again(s3: FakeS3, sett
     stored = blobs.put(b"before")
     s3.stop()
     try:
-        with pytest.raises(blobs.StorageFailed, match="the storage failed"):
-            blobs.put(b"meanwhile")
+        for content in (b"meanwhile", b"before"):
+            with pytest.raises(blobs.StorageFailed, match="the storage failed"):
+                blobs.put(content)
         with pytest.raises(OSError, match="S3"):
             blobs.load(stored)
     finally:

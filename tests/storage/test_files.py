@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import pytest
 from a2a.types import Message
+from django.core.files.storage import storages
 
 from artifacts_app import collector
 from artifacts_app.models import Blob, MessageFile
@@ -231,3 +232,16 @@ def test_a_schedule_names_no_file_that_will_be_gone(doors: Doors) -> None:
     task = {"agent": "echo", "message": {"parts": [{"url": url}]}}
     reply = doors.send("POST", "/api/v1/schedules/", json={"name": "s", "every_s": 60, "task": task})
     assert (reply.status_code, reply.json()["errors"][0]["field"]) == (400, "task.message.parts")
+
+
+def test_a_file_whose_bytes_cannot_be_looked_at_is_told_to_be_tried_again(doors: Doors) -> None:
+    headers = {"content-type": "text/csv"}
+    url = doors.send("POST", "/api/v1/files/", content=b"a,b" * 50_000, headers=headers).json()["url"]
+    storages["database"].delete(str(Blob.objects.get().id))
+    reply = doors.send("POST", "/api/v1/tasks/", json={"agent": "echo", "message": message({"url": url})})
+    assert (reply.status_code, reply.json()["errors"][0]["field"]) == (429, "storage")
+    assert doors.send("POST", "/api/v1/files/", content=b"a,b" * 50_000, headers=headers).status_code == 201
+    assert (
+        doors.send("POST", "/api/v1/tasks/", json={"agent": "echo", "message": message({"url": url})}).status_code
+        == 201
+    )
