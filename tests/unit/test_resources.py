@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import subprocess
 import sys
@@ -39,13 +40,19 @@ def test_a_process_is_killed_only_well_beyond_its_limit(used: dict[str, Any], co
     assert overrun(Resources(), **{**nothing, **used}) is None
 
 
+def pages(size_bytes: int) -> mmap.mmap:
+    """So much memory that was nobody's before: what was allocated and freed would be given out again."""
+    made = mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    for at in range(0, size_bytes, mmap.PAGESIZE):
+        made[at] = 1
+    return made
+
+
 def test_a_meter_measures_the_peak_and_not_what_was_before() -> None:
     def child() -> tuple[int, int]:
-        before = bytearray(200 * MIB)
-        del before
+        pages(200 * MIB).close()
         meter = Meter()
-        during = bytearray(80 * MIB)
-        del during
+        pages(80 * MIB).close()
         return meter.rss_bytes, meter.usage(peak_rss_bytes=0, disk_bytes=0).peak_rss_bytes or 0
 
     base_bytes, peak_bytes = result_of(child)
