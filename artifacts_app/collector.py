@@ -7,6 +7,7 @@ meanwhile stays. Its bytes go after it, by their name, which no other blob ever 
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -65,12 +66,14 @@ class Report:
     size_bytes: int = 0
     #: Rows whose bytes are not there, or not all of them.
     without_bytes: list[UUID] = field(default_factory=list)
+    #: Rows of which nobody can say: by place, how many.
+    out_of_reach: Counter[str] = field(default_factory=Counter)
     #: Bytes that no row speaks of.
     without_row: list[tuple[str, str]] = field(default_factory=list)
 
     @property
     def is_well(self) -> bool:
-        return not self.without_bytes and not self.without_row
+        return not self.without_bytes and not self.without_row and not self.out_of_reach
 
 
 def collect() -> int:
@@ -104,8 +107,11 @@ def verify(*, delete: bool = False) -> Report:
     for blob in Blob.objects.filter(stored_at__isnull=False).iterator():
         report.blobs += 1
         report.size_bytes += blob.size_bytes or 0
-        if not blobs.is_there(blobs.of(blob)):
-            report.without_bytes.append(blob.id)
+        try:
+            if not blobs.is_there(blobs.of(blob)):
+                report.without_bytes.append(blob.id)
+        except OSError:
+            report.out_of_reach[blob.storage] += 1
     return report
 
 

@@ -28,9 +28,14 @@ def _verify(out: OutputWrapper, options: Options) -> int:
     out.write(f"{report.blobs} contents, {filesizeformat(report.size_bytes).replace(chr(160), ' ')}")
     for blob_id in report.without_bytes:
         out.write(f"lost: {blob_id}")
+    for place, count in report.out_of_reach.items():
+        out.write(
+            f"out of reach: {count} in {place}, which A2A_ARTIFACT_STORAGE does not name or which does not answer"
+        )
     for place, name in report.without_row:
         out.write(f"{'deleted' if options['delete'] else 'stray'}: {name} in {place}")
     if forgotten:
         out.write(f"{forgotten} that nothing names will be collected")
-    lost = report.without_bytes or (report.without_row and not options["delete"])
+    stray = report.without_row and not options["delete"]
+    lost = report.without_bytes or report.out_of_reach or stray
     return NOTHING if lost else DONE

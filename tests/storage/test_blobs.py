@@ -184,12 +184,19 @@ def test_what_the_old_storage_holds_is_read_when_another_is_written_to(
     assert collector.verify().is_well
 
 
-def test_a_blob_of_a_storage_that_is_not_named_any_more_says_so(settings: Settings, tmp_path: Path) -> None:
+def test_a_blob_of_a_storage_that_is_not_named_any_more_says_so(
+    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     use(settings, str(tmp_path / "old"))
     stored = blobs.put(b"old")
     settings.STORAGES = {name: entry for name, entry in settings.STORAGES.items() if name != str(tmp_path / "old")}
+    settings.A2A_ARTIFACT_STORAGE = ["database"]
     with pytest.raises(blobs.StorageFailed, match="A2A_ARTIFACT_STORAGE does not name"):
         blobs.load(stored)
+    assert collector.verify().out_of_reach == {str(tmp_path / "old"): 1}
+    with pytest.raises(SystemExit):
+        call_command("a2a", "storage")
+    assert f"out of reach: 1 in {tmp_path / 'old'}" in capsys.readouterr().out
 
 
 def test_what_is_put_again_heals_what_was_lost(storage: str) -> None:
